@@ -1,0 +1,65 @@
+//! The typed configuration of every part of Defusion, and the recipes (`configs/*.yaml`) that it must parse.
+//!
+//! Every section has a default, and the defaults are the recipe of the paper (Defusion, CVPR 2025, arXiv 2506.16960)
+//! as far as it states one. A recipe names only what it changes. Unknown keys are errors.
+
+mod cluster;
+mod data;
+mod degradation;
+mod error;
+mod load;
+mod model;
+pub mod protocol;
+mod run;
+mod stage;
+mod validate;
+
+pub use cluster::{Cluster, Device, Host};
+pub use data::{Data, DatasetUse, GroundKind, Grounds, Loader, RemoteCache, TargetMix};
+pub use degradation::{Degradation, ParseDegradationError, Severity, Synthesis};
+pub use error::ConfigError;
+pub use load::{Override, Resolved};
+pub use model::{AdapterArch, BridgeArch, DiscriminatorArch, Model, TokenizerArch, UnetArch};
+pub use run::{Checkpoints, Evaluation, Monitor};
+pub use stage::{
+    ActivationCheckpointing, Adam, BetaSchedule, CodebookLoss, DiffusionStage, LearningRate, Precision, Sampler, Stage,
+    StepOptions, TokenizerStage,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// One training run, whole. See the module documentation for how defaults work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the run, shown in logs and TensorBoard.
+    pub name: String,
+    /// Run folder: a path (relative to the working directory) or any object_store URL (`s3://`, `gs://`, `az://`, `file://`).
+    pub run: String,
+    /// Seed of everything random. Sample `i` is a pure function of (seed, i).
+    #[serde(default)]
+    pub seed: u64,
+    /// Where the workers run.
+    #[serde(default)]
+    pub cluster: Cluster,
+    /// What the samples are made of.
+    pub data: Data,
+    /// The networks' shapes.
+    #[serde(default)]
+    pub model: Model,
+    /// Stage 1: the VQ degradation tokenizer.
+    #[serde(default)]
+    pub tokenizer: TokenizerStage,
+    /// Stage 2: the degradation diffusion U-Net.
+    #[serde(default)]
+    pub diffusion: DiffusionStage,
+    /// When checkpoints are taken and which are kept.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
+    /// Logging, TensorBoard, image grids.
+    #[serde(default)]
+    pub monitor: Monitor,
+    /// `defusion evaluate` and validation within training.
+    #[serde(default)]
+    pub evaluation: Evaluation,
+}

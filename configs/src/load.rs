@@ -1,0 +1,144 @@
+//! Reading, overriding, validating and digesting a config.
+
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{Config, ConfigError};
+
+/// A change to one key: `dotted.key=value`, the value in YAML.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    text: String,
+    keys: Vec<String>,
+    value: Value,
+}
+
+impl std::str::FromStr for Override {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let error = |message: String| ConfigError::Override { text: text.to_owned(), message };
+        let (key, value) = text.split_once('=').ok_or_else(|| error("expected key=value".into()))?;
+        let keys: Vec<String> = key.split('.').map(str::to_owned).collect();
+        if keys.iter().any(String::is_empty) {
+            return Err(error("empty key".into()));
+        }
+        let value = serde_yaml::from_str(value).map_err(|e| error(e.to_string()))?;
+        Ok(Self { text: text.to_owned(), keys, value })
+    }
+}
+
+impl std::fmt::Display for Override {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A config that has been read, overridden and validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The config.
+    pub config: Config,
+    /// The file it came from.
+    pub path: PathBuf,
+}
+
+impl Resolved {
+    /// Reads `path`, applies `overrides` in order and validates the result.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file and the key.
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// As [`Resolved::load`], from text; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file and the key.
+    pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+        let parse_error = |e: serde_yaml::Error| ConfigError::Parse { path: path.to_owned(), message: e.to_string() };
+        // Straight from the text first: errors then carry line and column.
+        let mut config: Config = serde_yaml::from_str(text).map_err(parse_error)?;
+        if !overrides.is_empty() {
+            let mut value: Value = serde_yaml::to_value(&config).map_err(parse_error)?;
+            for change in overrides {
+                set(&mut value, &change.keys, change.value.clone())
+                    .map_err(|message| ConfigError::Override { text: change.text.clone(), message })?;
+            }
+            config = serde_yaml::from_value(value).map_err(|e| ConfigError::Override {
+                text: overrides.iter().map(ToString::to_string).collect::<Vec<_>>().join(" --set "),
+                message: e.to_string(),
+            })?;
+        }
+        let resolved = Self { config, path: path.to_owned() };
+        resolved.validate()?;
+        Ok(resolved)
+    }
+
+    /// The whole config as YAML, defaults spelled out.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] where it cannot be written as YAML (never seen).
+    pub fn to_yaml(&self) -> Result<String, ConfigError> {
+        serde_yaml::to_string(&self.config)
+            .map_err(|e| ConfigError::Parse { path: self.path.clone(), message: e.to_string() })
+    }
+
+    /// sha256 (hex) of all that the weights depend on: everything except the cluster, the run folder's place, names,
+    /// logging, retention, threads and caches. Two runs with the same digest may share checkpoints.
+    pub fn digest(&self) -> String {
+        let mut config = self.config.clone();
+        config.name.clear();
+        config.run.clear();
+        config.cluster = crate::Cluster::default();
+        config.checkpoints = crate::Checkpoints::default();
+        config.monitor = crate::Monitor::default();
+        config.evaluation = crate::Evaluation::default();
+        config.data.shards.clear();
+        config.data.loader.threads = 0;
+        config.data.loader.prefetch = 0;
+        config.data.cache = crate::RemoteCache::default();
+        for step in [&mut config.tokenizer.step, &mut config.diffusion.step] {
+            step.accumulation = 1;
+        }
+        // serde_json writes struct fields in declaration order and floats in their shortest exact form.
+        let text = serde_json::to_string(&config).unwrap_or_default();
+        Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        crate::validate::validate(&self.config).map_err(|(key, message)| ConfigError::Invalid {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            message,
+        })
+    }
+}
+
+fn set(value: &mut Value, keys: &[String], to: Value) -> Result<(), String> {
+    let (first, rest) = keys.split_first().ok_or("empty key")?;
+    let slot = match value {
+        Value::Sequence(items) => {
+            let n = items.len();
+            let i: usize = first.parse().map_err(|_| format!("`{first}` is no index into a list of {n}"))?;
+            items.get_mut(i).ok_or_else(|| format!("index {i} is beyond a list of {n}"))?
+        }
+        Value::Mapping(map) => map.entry(Value::String(first.clone())).or_insert(Value::Null),
+        Value::Null => {
+            *value = Value::Mapping(serde_yaml::Mapping::new());
+            return set(value, keys, to);
+        }
+        _ => return Err(format!("`{first}` is below a plain value")),
+    };
+    if rest.is_empty() {
+        *slot = to;
+        Ok(())
+    } else {
+        set(slot, rest, to)
+    }
+}

@@ -1,0 +1,57 @@
+//! Checkpoints, logging and evaluation.
+
+use serde::{Deserialize, Serialize};
+
+/// When checkpoints are taken and which are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoints {
+    /// Steps between checkpoints. One more is taken at the end of each stage and when the run is asked to stop.
+    pub every: u64,
+    /// Newest verified checkpoints kept.
+    pub keep: u32,
+    /// Checkpoints at multiples of this step are kept for ever; 0: none.
+    pub keep_every: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { every: 5_000, keep: 3, keep_every: 100_000 }
+    }
+}
+
+/// Logging, TensorBoard, image grids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitor {
+    /// Steps between log lines, scalars and JSON lines.
+    pub log_every: u64,
+    /// Steps between image grids; 0: none.
+    pub images_every: u64,
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self { log_every: 50, images_every: 5_000 }
+    }
+}
+
+/// `defusion evaluate` and validation within training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Datasets (folders of shards beside the training ones) that are evaluated; training never reads them.
+    pub datasets: Vec<crate::DatasetUse>,
+    /// Steps between validations within training; 0: none.
+    pub every: u64,
+    /// Images per dataset and degradation; 0: all.
+    pub images: u64,
+    /// Score centre crops of this side; 0: full frames.
+    pub crop: u32,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { datasets: Vec::new(), every: 0, images: 0, crop: 0 }
+    }
+}

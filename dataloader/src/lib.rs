@@ -1,0 +1,8 @@
+//! Samples for training: shards of image pairs, the sampling plan, visual grounds, degradations, instructions, batches.
+//! No libtorch here: a [`Batch`](loader::Batch) is plain memory.
+
+pub mod picture;
+pub mod rng;
+
+pub use picture::Picture;
+pub use rng::Rng;

@@ -1,0 +1,1 @@
+//! One descriptor per dataset (`*.yaml`) and the readers of their published folder layouts.

@@ -1,0 +1,10 @@
+//! Networks, losses, the parallel engine, stages, checkpoints, metrics and export.
+
+pub mod checkpoint;
+pub mod diffusion;
+pub mod metrics;
+pub mod model;
+pub mod monitor;
+pub mod parallel;
+pub mod stage;
+pub mod torch;
