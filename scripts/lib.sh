@@ -8,7 +8,7 @@ cd "$DEFUSION_ROOT"
 
 DEPS=$DEFUSION_ROOT/.deps
 LOGS=$DEPS/logs
-mkdir -p "$DEPS/stamps" "$LOGS"
+mkdir -p "$LOGS"
 
 die() {
   printf '%s: %s\n' "scripts/$(basename "$0")" "$*" >&2
@@ -56,10 +56,10 @@ step() {
   if [ "$STATUS" != 0 ]; then exit "$STATUS"; fi
 }
 
-# once NAME CONTENT WHAT COMMAND...: a step that is left out while CONTENT, all that it depends on, is what it was when
-# it last succeeded.
+# once FOLDER CONTENT WHAT COMMAND...: a step that makes FOLDER. It is left out while the folder is there and CONTENT, all
+# that it is made from, is what it was.
 once() {
-  local stamp=$DEPS/stamps/$1 content=$2
+  local stamp=$1/.made-from content=$2
   shift 2
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$content" ]; then
     line "$1" "there"
