@@ -18,7 +18,7 @@ pub struct Throughput {
 impl Throughput {
     /// Starts the clock.
     pub fn new() -> Self {
-        Self { since: Instant::now(), samples: 0, steps: 0, times: Times::zero(), waited_before: 0.0, waited: 0.0 }
+        Self { since: Instant::now(), samples: 0, steps: 0, times: Times::default(), waited_before: 0.0, waited: 0.0 }
     }
 
     /// One more step, of `samples` over all workers; `waited` is the loader's sum of waiting since it was opened, seconds.

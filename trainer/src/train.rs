@@ -31,7 +31,7 @@ pub fn train(run: &mut Run) -> Result<Outcome, TrainError> {
             if train_stage(run, &mut tokenizer, start, config.tokenizer.iterations)? == Outcome::Stopped {
                 return Ok(Outcome::Stopped);
             }
-            diffusion.set_tokenizer(&tokenizer.averaged()?)?;
+            diffusion.set_tokenizer(tokenizer.averages())?;
             0
         }
     };
@@ -45,18 +45,18 @@ fn train_stage(run: &mut Run, stage: &mut dyn TrainingStage, start: u64, iterati
     }
     let name = stage.stage();
     let mut loader = Loader::open(run.config(), name, run.rank(), run.world_size(), start, run.loader_threads())?;
-    run.begin_stage(name, start, iterations);
+    run.begin_stage(name, start, iterations)?;
     for step in start..iterations {
         let batch = loader.next()?;
         let report = stage.step(&batch, step)?;
         let done = step + 1;
         run.finished_step(name, done, &batch, report, &loader)?;
         if run.images_due(done) {
-            run.show(name, done, stage.pictures(&batch)?)?;
+            run.show(name, done, &stage.pictures(&batch)?)?;
         }
         let stop = run.all_agree_to_stop()?;
         if stop || run.checkpoint_due(done, iterations) {
-            run.checkpoint(stage.snapshot(done))?;
+            run.checkpoint(&stage.snapshot(done))?;
         }
         if stop {
             return Ok(Outcome::Stopped);

@@ -1,10 +1,12 @@
 //! Stage 2: one training step of the degradation diffusion (paper, section 4.2, equation 11).
 
+use std::path::Path;
+
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Tensor, nn};
 
-use super::engine::{Engine, EngineOptions, Times};
+use super::engine::{Clock, Engine, EngineError, EngineOptions};
 use super::noise::timesteps_and_noise;
 use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
@@ -13,6 +15,7 @@ use crate::diffusion::objective::q_sample;
 use crate::diffusion::schedule::Schedule;
 use crate::model::ForwardOptions;
 use crate::model::defusion::DefusionUnet;
+use crate::model::import::{Reference, import};
 use crate::model::tokenizer::{Tokenizer, zero_share};
 use crate::restore::restore_batch;
 use crate::workers::Workers;
@@ -40,7 +43,7 @@ impl DiffusionTraining {
         let tokens = Tokenizer::token_count(&config.model.tokenizer, i64::from(config.data.grounds.size));
         let unet = DefusionUnet::new(&vars.root(), &config.model, tokens);
         if let Some(file) = &stage.pretrained {
-            crate::model::import::unet(&vars, file).map_err(|e| StageError::Weights(e.to_string()))?;
+            import(Path::new(file), Reference::Unet, &vars, "unet").map_err(|e| StageError::Weights(e.to_string()))?;
         }
         let mut tokenizer_vars = nn::VarStore::new(workers.device());
         let tokenizer = Tokenizer::new(&tokenizer_vars.root(), &config.model.tokenizer);
@@ -57,12 +60,14 @@ impl DiffusionTraining {
         })
     }
 
-    /// Takes the frozen tokenizer from `source`: its moving average at the end of stage 1.
+    /// Takes the frozen tokenizer's weights: the moving averages at the end of stage 1.
     ///
     /// # Errors
     /// Where names or shapes differ.
-    pub fn set_tokenizer(&mut self, source: &nn::VarStore) -> Result<(), StageError> {
-        self.tokenizer_vars.copy(source).map_err(|e| StageError::Weights(format!("tokenizer: {e}")))
+    pub fn set_tokenizer(&mut self, averages: Vec<(String, Tensor)>) -> Result<(), StageError> {
+        let mut source = Snapshot::new(Stage::Tokenizer, 0);
+        source.insert("tokenizer", averages);
+        Ok(source.copy_into("tokenizer", self.tokenizer_vars.variables())?)
     }
 
     /// The instruction's residual tokens `[B, T, embed_dim]`; `None` where the adapter is off.
@@ -77,9 +82,9 @@ impl DiffusionTraining {
         Ok(Some(self.tokenizer.residual_tokens(&v, &null, adapter.pre_quantization)))
     }
 
-    fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, super::engine::EngineError> {
+    fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, EngineError> {
         let stage = &self.config.diffusion;
-        let mut times = Times::start();
+        let mut clock = Clock::start();
         let device = self.engine.device();
         let lq = picture_tensor(&batch.lq, batch.crop, device)?;
         let y0 = &lq - picture_tensor(&batch.target, batch.crop, device)?;
@@ -92,25 +97,22 @@ impl DiffusionTraining {
 
         let micro_batches = i64::from(stage.step.accumulation);
         let rows = batch.len as i64 / micro_batches;
-        let mut total = Tensor::zeros([], (Kind::Float, device));
-        self.engine.zero_grad()?;
+        self.engine.begin_step()?;
         for k in 0..micro_batches {
             let part = |x: &Tensor| x.narrow(0, k * rows, rows);
-            let predicted = autocast(stage.step.precision, device, || {
+            let predicted = autocast(device, stage.step.precision, || {
                 let tokens = tokens.as_ref().map(part);
                 self.unet.forward(&part(&y_t), &part(&t), &part(&lq), tokens.as_ref(), &self.forward)
-            });
+            })?;
             // Equation 11, in float32 whatever the forward pass used.
-            let loss = (part(&eps) - predicted.to_kind(Kind::Float)).square().mean(Kind::Float) / micro_batches as f64;
-            total += loss.detach();
-            times.forward();
-            self.engine.backward(&loss, k + 1 == micro_batches, &mut times)?;
+            let loss = (part(&eps) - predicted.to_kind(Kind::Float)).square().mean(Kind::Float);
+            self.engine.backward(&loss, k + 1 == micro_batches, &mut clock)?;
         }
         let lr = stage.lr.at(step, stage.iterations);
-        let grad_norm = self.engine.update(lr, stage.clip_norm, &total, &mut times)?;
-        let mut values = vec![("loss", total), ("grad_norm", grad_norm)];
+        let update = self.engine.update(step, lr, stage.clip_norm, &mut clock)?;
+        let mut values = vec![("loss", update.loss), ("grad_norm", update.grad_norm)];
         values.extend(tokens.map(|tokens| ("zero_token_share", zero_share(&tokens))));
-        Ok(StepReport { values, lr, times })
+        Ok(StepReport { values, lr, times: clock.times })
     }
 }
 
@@ -136,23 +138,28 @@ impl TrainingStage for DiffusionTraining {
     }
 
     fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError> {
-        let draw = || -> Result<Vec<Grid>, tch::TchError> {
-            let device = self.engine.device();
-            let rows = (batch.len as i64).min(4);
-            let few = |x: Tensor| x.narrow(0, 0, rows);
-            let lq = few(picture_tensor(&batch.lq, batch.crop, device)?);
-            let target = few(picture_tensor(&batch.target, batch.crop, device)?);
-            let v = few(picture_tensor(&batch.instruction, batch.size, device)?);
-            let null = few(picture_tensor(&batch.null_ground, batch.size, device)?);
-            let tokens = self.tokens(batch)?.map(few);
-            let _average = self.engine.averaged();
-            let sampler = &self.config.diffusion.sampler;
-            let restored = restore_batch(&self.unet, &self.schedule, sampler, &lq, tokens.as_ref(), self.config.seed);
-            Ok(vec![
-                Grid { name: "picture, restored, target", columns: vec![lq, restored, target] },
-                Grid { name: "instruction, ground", columns: vec![v, null] },
-            ])
-        };
-        tch::no_grad(draw).map_err(|source| StageError::Torch { stage: Stage::Diffusion, step: 0, source })
+        let _no_grad = tch::no_grad_guard();
+        self.try_pictures(batch).map_err(|e| EngineError::from(e).at(Stage::Diffusion, 0))
+    }
+}
+
+impl DiffusionTraining {
+    fn try_pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, tch::TchError> {
+        let device = self.engine.device();
+        let rows = (batch.len as i64).min(4);
+        let few = |x: Tensor| x.narrow(0, 0, rows);
+        let lq = few(picture_tensor(&batch.lq, batch.crop, device)?);
+        let target = few(picture_tensor(&batch.target, batch.crop, device)?);
+        let v = few(picture_tensor(&batch.instruction, batch.size, device)?);
+        let null = few(picture_tensor(&batch.null_ground, batch.size, device)?);
+        let tokens = self.tokens(batch)?.map(few);
+        let Self { engine, unet, schedule, config, .. } = self;
+        let restored = engine.with_average(|| {
+            restore_batch(unet, schedule, &config.diffusion.sampler, &lq, tokens.as_ref(), config.seed)
+        });
+        Ok(vec![
+            Grid { name: "picture, restored, target", columns: vec![lq, restored, target] },
+            Grid { name: "instruction, ground", columns: vec![v, null] },
+        ])
     }
 }

@@ -26,7 +26,7 @@ pub enum StageError {
         /// Step, from 0.
         step: u64,
         /// libtorch's words.
-        source: tch::TchError,
+        source: crate::torch::TorchError,
     },
     /// A collective failed.
     #[error("{stage} stage, step {step}: {source}")]
@@ -49,7 +49,7 @@ pub enum StageError {
         /// Last step.
         step: u64,
         /// How many in a row.
-        steps: u32,
+        steps: u64,
     },
     /// Weights given do not fit.
     #[error("{0}")]

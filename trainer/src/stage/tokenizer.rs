@@ -1,19 +1,22 @@
 //! Stage 1: one training step of the degradation tokenizer and its discriminator (paper, section 3.2; taming-transformers,
 //! `VQLPIPSWithDiscriminator`).
 
+use std::path::Path;
+
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Reduction, Tensor, nn};
 
-use super::engine::{Engine, EngineError, EngineOptions, Times};
+use super::engine::{Clock, Engine, EngineError, EngineOptions};
 use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
-use crate::model::ForwardOptions;
+use crate::model::{BatchStatistics, ForwardOptions};
 use crate::model::discriminator::Discriminator;
+use crate::model::import::{Reference, import};
 use crate::model::lpips::Lpips;
 use crate::model::tokenizer::Tokenizer;
-use crate::parallel::ReduceOp;
+use crate::parallel::{ParallelError, ReduceOp, batch_statistics};
 use crate::workers::Workers;
 
 /// The autoencoder, the discriminator, their optimizers, and the autoencoder's moving average.
@@ -26,6 +29,15 @@ pub struct TokenizerTraining {
     perceptual: Option<Lpips>,
     workers: Workers,
     forward: ForwardOptions,
+}
+
+/// What the generator's half of a step leaves, by micro-batch and without gradient.
+#[derive(Default)]
+struct Generated {
+    pictures: Vec<Tensor>,
+    indices: Vec<Tensor>,
+    reconstruction_loss: Vec<Tensor>,
+    codebook_loss: Vec<Tensor>,
 }
 
 /// What the generator's forward pass leaves.
@@ -51,7 +63,10 @@ impl TokenizerTraining {
         let critic_vars = nn::VarStore::new(workers.device());
         let discriminator = Discriminator::new(&critic_vars.root(), &config.model.discriminator);
         if let Some(file) = &stage.pretrained {
-            crate::model::import::tokenizer(&vars, Some(&critic_vars), file).map_err(|e| weights(&e))?;
+            import(Path::new(file), Reference::Tokenizer, &vars, "").map_err(|e| weights(&e))?;
+        }
+        if let Some(file) = &stage.pretrained_discriminator {
+            import(Path::new(file), Reference::Discriminator, &critic_vars, "").map_err(|e| weights(&e))?;
         }
         let perceptual = match &stage.perceptual_weights {
             Some(file) if stage.perceptual_weight > 0.0 => {
@@ -75,25 +90,18 @@ impl TokenizerTraining {
         })
     }
 
-    /// The autoencoder's moving average: what stage 2 is conditioned with.
-    ///
-    /// # Errors
-    /// Where libtorch cannot allocate.
-    pub fn averaged(&self) -> Result<nn::VarStore, StageError> {
-        let mut vars = nn::VarStore::new(self.generator.device());
-        let _ = Tokenizer::new(&vars.root(), &self.config.model.tokenizer);
-        let _average = self.generator.averaged();
-        vars.copy(self.generator.vars()).map_err(|e| StageError::Weights(e.to_string()))?;
-        Ok(vars)
+    /// The autoencoder's moving averages: what stage 2 is conditioned with.
+    pub fn averages(&self) -> Vec<(String, Tensor)> {
+        self.generator.averages()
     }
 
-    fn reconstruct(&self, v: &Tensor) -> Reconstruction {
+    fn reconstruct(&self, v: &Tensor) -> Result<Reconstruction, EngineError> {
         let stage = &self.config.tokenizer;
-        let (pictures, quantized) = autocast(stage.step.precision, self.generator.device(), || {
+        let (pictures, quantized) = autocast(self.generator.device(), stage.step.precision, || {
             let e = self.tokenizer.encode(v, &self.forward).to_kind(Kind::Float);
             let quantized = self.tokenizer.quantize(&e, stage.codebook_loss);
             (self.tokenizer.decode(&quantized.z_q, &self.forward), quantized)
-        });
+        })?;
         let pictures = pictures.to_kind(Kind::Float);
         let pixel = match stage.pixel_l1 {
             true => pictures.l1_loss(v, Reduction::Mean),
@@ -103,7 +111,7 @@ impl TokenizerTraining {
             Some(lpips) => pixel + stage.perceptual_weight * lpips.forward(&pictures, v).mean(Kind::Float),
             None => pixel,
         };
-        Reconstruction { pictures, reconstruction_loss, codebook_loss: quantized.loss, indices: quantized.indices }
+        Ok(Reconstruction { pictures, reconstruction_loss, codebook_loss: quantized.loss, indices: quantized.indices })
     }
 
     /// The adversarial loss's weight: the ratio of the two losses' gradients at the decoder's last layer. Each gradient
@@ -119,73 +127,78 @@ impl TokenizerTraining {
         Ok(weight.clamp(0.0, 1e4).detach() * self.config.tokenizer.adversarial_weight)
     }
 
-    fn judge(&self, pictures: &Tensor) -> Tensor {
-        autocast(self.config.tokenizer.step.precision, self.critic.device(), || {
-            self.discriminator.forward(pictures, true)
-        })
-        .to_kind(Kind::Float)
+    /// The discriminator's logits. Its BatchNorm sees all workers' pictures, so that the loss does not depend on how the
+    /// batch is dealt to them.
+    fn judge(&self, pictures: &Tensor) -> Result<Tensor, EngineError> {
+        let collective = self.workers.collective();
+        let logits = autocast(self.critic.device(), self.config.tokenizer.step.precision, || {
+            if collective.size() == 1 {
+                return Ok(self.discriminator.forward(pictures, true));
+            }
+            self.discriminator.forward_synced(pictures, |h| {
+                let (mean, var, count) = batch_statistics(collective, h, "discriminator's BatchNorm")?;
+                Ok::<_, ParallelError>(BatchStatistics { mean, var, count })
+            })
+        })??;
+        Ok(logits.to_kind(Kind::Float))
+    }
+
+    /// The autoencoder's half of a step: its losses, and the reconstructions for the other half.
+    fn train_generator(&mut self, v: &Tensor, step: u64, clock: &mut Clock) -> Result<Generated, EngineError> {
+        let stage = &self.config.tokenizer;
+        let micro_batches = i64::from(stage.step.accumulation);
+        let rows = v.size()[0] / micro_batches;
+        let mut generated = Generated::default();
+        self.generator.begin_step()?;
+        for k in 0..micro_batches {
+            let r = self.reconstruct(&v.narrow(0, k * rows, rows))?;
+            let mut loss = &r.reconstruction_loss + stage.codebook_weight * &r.codebook_loss;
+            if step >= stage.disc_start {
+                let g_loss = -self.critic.frozen(|| self.judge(&r.pictures))?.mean(Kind::Float);
+                loss += self.adaptive_weight(&r.reconstruction_loss, &g_loss)? * g_loss;
+            }
+            self.generator.backward(&loss, k + 1 == micro_batches, clock)?;
+            generated.pictures.push(r.pictures.detach());
+            generated.indices.push(r.indices);
+            generated.reconstruction_loss.push(r.reconstruction_loss.detach());
+            generated.codebook_loss.push(r.codebook_loss.detach());
+        }
+        Ok(generated)
+    }
+
+    /// The discriminator's half: hinge loss on the pictures and on what the autoencoder made of them.
+    fn train_critic(&mut self, v: &Tensor, fakes: &[Tensor], step: u64, clock: &mut Clock) -> Result<Tensor, EngineError> {
+        let stage = &self.config.tokenizer;
+        self.critic.begin_step()?;
+        let mut row = 0;
+        for (k, fake) in fakes.iter().enumerate() {
+            let rows = fake.size()[0];
+            let real = (1.0 - self.judge(&v.narrow(0, row, rows))?).relu().mean(Kind::Float);
+            let fake = (1.0 + self.judge(fake)?).relu().mean(Kind::Float);
+            row += rows;
+            self.critic.backward(&(0.5 * (real + fake)), k + 1 == fakes.len(), clock)?;
+        }
+        Ok(self.critic.update(step, stage.lr.at(step, stage.iterations), 0.0, clock)?.loss)
     }
 
     fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, EngineError> {
-        let stage = &self.config.tokenizer;
-        let mut times = Times::start();
-        let device = self.generator.device();
-        let v = picture_tensor(&batch.instruction, batch.size, device)?;
-        let micro_batches = i64::from(stage.step.accumulation);
-        let rows = batch.len as i64 / micro_batches;
-        let adversarial = step >= stage.disc_start;
-        let lr = stage.lr.at(step, stage.iterations);
-        let zero = || Tensor::zeros([], (Kind::Float, device));
-        let (mut total, mut reconstruction_loss, mut codebook_loss, mut disc_loss) = (zero(), zero(), zero(), zero());
-        let mut reconstructed = Vec::new();
-        let mut indices = Vec::new();
-
-        self.generator.zero_grad()?;
-        self.critic.require_grad(false);
-        for k in 0..micro_batches {
-            let part = v.narrow(0, k * rows, rows);
-            let r = self.reconstruct(&part);
-            let mut loss = &r.reconstruction_loss + stage.codebook_weight * &r.codebook_loss;
-            if adversarial {
-                let g_loss = -self.judge(&r.pictures).mean(Kind::Float);
-                let weight = self.adaptive_weight(&r.reconstruction_loss, &g_loss)?;
-                loss += weight * g_loss;
-            }
-            let loss = loss / micro_batches as f64;
-            total += loss.detach();
-            reconstruction_loss += r.reconstruction_loss.detach() / micro_batches as f64;
-            codebook_loss += r.codebook_loss.detach() / micro_batches as f64;
-            times.forward();
-            self.generator.backward(&loss, k + 1 == micro_batches, &mut times)?;
-            reconstructed.push(r.pictures.detach());
-            indices.push(r.indices);
-        }
-        let grad_norm = self.generator.update(lr, 0.0, &total, &mut times)?;
-
-        self.critic.require_grad(true);
-        if adversarial {
-            self.critic.zero_grad()?;
-            for k in 0..micro_batches {
-                let (real, fake) = (v.narrow(0, k * rows, rows), &reconstructed[k as usize]);
-                let real = (1.0 - self.judge(&real)).relu().mean(Kind::Float);
-                let fake = (1.0 + self.judge(fake)).relu().mean(Kind::Float);
-                let loss = 0.5 * (real + fake) / micro_batches as f64;
-                disc_loss += loss.detach();
-                times.forward();
-                self.critic.backward(&loss, k + 1 == micro_batches, &mut times)?;
-            }
-            self.critic.update(lr, 0.0, &disc_loss, &mut times)?;
-        }
-        let used = self.codes_used(&Tensor::cat(&indices, 0));
-        let values = vec![
-            ("loss", total),
-            ("grad_norm", grad_norm),
-            ("reconstruction_loss", reconstruction_loss),
-            ("codebook_loss", codebook_loss),
-            ("discriminator_loss", disc_loss),
-            ("codebook_use", used),
+        let mut clock = Clock::start();
+        let v = picture_tensor(&batch.instruction, batch.size, self.generator.device())?;
+        let (lr, disc_start) = (self.config.tokenizer.lr.at(step, self.config.tokenizer.iterations), self.config.tokenizer.disc_start);
+        let generated = self.train_generator(&v, step, &mut clock)?;
+        let update = self.generator.update(step, lr, 0.0, &mut clock)?;
+        let mean = |parts: &[Tensor]| Tensor::stack(parts, 0).mean(Kind::Float);
+        let mut values = vec![
+            ("loss", update.loss),
+            ("grad_norm", update.grad_norm),
+            ("reconstruction_loss", mean(&generated.reconstruction_loss)),
+            ("codebook_loss", mean(&generated.codebook_loss)),
+            ("codebook_use", self.codes_used(&Tensor::cat(&generated.indices, 0))),
         ];
-        Ok(StepReport { values, lr, times })
+        if step >= disc_start {
+            values.push(("discriminator_loss", self.train_critic(&v, &generated.pictures, step, &mut clock)?));
+        }
+        Ok(StepReport { values, lr, times: clock.times })
     }
 
     /// Share of the codebook that this rank's part of the batch uses.
@@ -218,13 +231,16 @@ impl TrainingStage for TokenizerTraining {
     }
 
     fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError> {
-        let draw = || -> Result<Vec<Grid>, tch::TchError> {
-            let v = picture_tensor(&batch.instruction, batch.size, self.generator.device())?;
-            let v = v.narrow(0, 0, (batch.len as i64).min(4));
-            let _average = self.generator.averaged();
-            let reconstructed = self.reconstruct(&v).pictures;
-            Ok(vec![Grid { name: "instruction, reconstructed", columns: vec![v, reconstructed] }])
-        };
-        tch::no_grad(draw).map_err(|source| StageError::Torch { stage: Stage::Tokenizer, step: 0, source })
+        let _no_grad = tch::no_grad_guard();
+        let device = self.generator.device();
+        let Self { generator, tokenizer, config, .. } = self;
+        let v = picture_tensor(&batch.instruction, batch.size, device)
+            .map_err(|e| EngineError::from(e).at(Stage::Tokenizer, 0))?
+            .narrow(0, 0, (batch.len as i64).min(4));
+        let reconstructed = generator.with_average(|| {
+            let e = tokenizer.encode(&v, &ForwardOptions::EVAL);
+            tokenizer.decode(&tokenizer.quantize(&e, config.tokenizer.codebook_loss).z_q, &ForwardOptions::EVAL)
+        });
+        Ok(vec![Grid { name: "instruction, reconstructed", columns: vec![v, reconstructed] }])
     }
 }
