@@ -1,1 +1,3 @@
-//! model
+//! The networks: tensors in, tensors out.
+
+pub mod lpips;
