@@ -8,3 +8,4 @@ pub mod monitor;
 pub mod parallel;
 pub mod stage;
 pub mod torch;
+pub mod weights;
