@@ -11,3 +11,4 @@ pub mod optim;
 pub mod parallel;
 pub mod stage;
 pub mod torch;
+pub mod weights;

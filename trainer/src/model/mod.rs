@@ -21,6 +21,7 @@ pub mod discriminator;
 mod forward;
 pub mod import;
 mod layers;
+pub mod lpips;
 pub mod quantizer;
 mod resblock;
 pub mod tokenizer;
