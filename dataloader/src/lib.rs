@@ -1,8 +1,14 @@
 //! Samples for training: shards of image pairs, the sampling plan, visual grounds, degradations, instructions, batches.
 //! No libtorch here: a [`Batch`](loader::Batch) is plain memory.
 
+pub mod cache;
+mod ordered;
 pub mod picture;
+pub mod pixels;
+pub mod prepare;
 pub mod rng;
+pub mod shard;
+pub mod store;
 
 pub use picture::Picture;
 pub use rng::Rng;
