@@ -2,6 +2,7 @@
 
 pub mod amp;
 pub mod checkpoint;
+pub mod data_command;
 pub mod diffusion;
 pub mod ema;
 pub mod heartbeat;
