@@ -5,6 +5,7 @@ pub mod cache;
 mod ordered;
 pub mod picture;
 pub mod pixels;
+pub mod plan;
 pub mod prepare;
 pub mod rng;
 pub mod shard;
