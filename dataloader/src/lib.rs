@@ -8,6 +8,7 @@ pub mod instruction;
 mod ordered;
 pub mod picture;
 pub mod pixels;
+pub mod plan;
 pub mod prepare;
 pub mod preview;
 pub mod rng;
