@@ -1,0 +1,58 @@
+//! PatchGAN discriminator of pix2pix, as taming-transformers trains it (`NLayerDiscriminator`), under its names.
+
+use defusion_config::DiscriminatorArch;
+use tch::Tensor;
+use tch::nn::Path;
+
+use super::layers::{BatchNorm2d, Conv2d, Start};
+
+/// 4x4 convolutions, BatchNorm, LeakyReLU(0.2); one logit for every patch.
+///
+/// Weights start as N(0, 0.02), BatchNorm's as N(1, 0.02).
+#[derive(Debug)]
+pub struct Discriminator {
+    layers: Vec<(Conv2d, Option<BatchNorm2d>)>,
+    logits: Conv2d,
+}
+
+impl Discriminator {
+    /// Registers `main.{0..}` at `path`.
+    pub fn new(path: &Path<'_>, arch: &DiscriminatorArch) -> Self {
+        let path = path / "main";
+        let normal = Start::Normal(0.02);
+        let width = |n: i64| arch.ndf * (1i64 << n.min(3));
+        // The numbers in the names count convolution, norm and activation.
+        let first = Conv2d::starting(&path / 0, 3, width(0), 4, normal).stride(2).padding(1);
+        let mut layers = vec![(first, None)];
+        for n in 1..=arch.n_layers {
+            let stride = if n < arch.n_layers { 2 } else { 1 };
+            let at = 3 * n - 1;
+            let conv = Conv2d::without_bias(&(&path / at), width(n - 1), width(n), 4, normal);
+            let norm = BatchNorm2d::new(&path / (at + 1), width(n), 0.02);
+            layers.push((conv.stride(stride).padding(1), Some(norm)));
+        }
+        let at = 3 * arch.n_layers + 2;
+        let logits = Conv2d::starting(&path / at, width(arch.n_layers), 1, 4, normal).padding(1);
+        Self { layers, logits }
+    }
+
+    /// Pictures `[B, 3, H, W]` in [-1, 1] to logits `[B, 1, h, w]`, positive for real.
+    ///
+    /// `train`: BatchNorm uses the batch's statistics and moves its running ones.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let mut h = x.shallow_clone();
+        for (conv, norm) in &self.layers {
+            h = conv.forward(&h);
+            if let Some(norm) = norm {
+                h = norm.forward(&h, train);
+            }
+            h = leaky_relu(&h);
+        }
+        self.logits.forward(&h)
+    }
+}
+
+/// LeakyReLU of slope 0.2, value and gradient, which tch has for slope 0.01 only.
+fn leaky_relu(x: &Tensor) -> Tensor {
+    x.relu().lerp(x, 0.2)
+}
