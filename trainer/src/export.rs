@@ -144,7 +144,7 @@ impl Export {
     pub fn of_run(run: &RunFolder, checkpoint: Option<CheckpointId>, part: Part) -> Result<Self, ExportError> {
         let resolved = run.config()?;
         let (id, snapshot) = load(run, checkpoint, part)?;
-        let tensors = tensors(snapshot, part)?;
+        let tensors = tensors(snapshot, part);
         let manifest = run.runtime().block_on(run.store().get_small(&format!("{}/manifest.json", id.folder()), 16 << 20));
         let manifest = manifest.map_err(CheckpointError::from)?.unwrap_or_default();
         let mut config = resolved.config.clone();
@@ -175,4 +175,126 @@ impl Export {
     pub fn write(&self, path: &Path) -> Result<(), WeightsError> {
         weights::write(path, &self.tensors, &self.metadata)
     }
+}
+
+/// Where weights come from, as their file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exported {
+    /// The run's config, without hosts and caches.
+    pub config: Config,
+    /// Digest of the run's whole config.
+    pub config_digest: String,
+    /// The run folder.
+    pub run: String,
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// Steps of its stage that were complete.
+    pub step: u64,
+}
+
+impl Exported {
+    /// Loads an exported file: the networks of its config, with its weights.
+    ///
+    /// # Errors
+    /// [`ExportError`], which names the file.
+    pub fn open(path: &Path, device: Device) -> Result<(Self, Networks), ExportError> {
+        let file = WeightsFile::open(path)?;
+        let missing = |message: &str| ExportError::NotExported { path: path.to_owned(), message: message.to_owned() };
+        let get = |key: &str| file.metadata(key).ok_or_else(|| missing(&format!("its metadata has no `{key}`")));
+        if get("format")? != FORMAT || get("format_version")? != FORMAT_VERSION {
+            return Err(missing(&format!("it is not of format {FORMAT} {FORMAT_VERSION}")));
+        }
+        let config = Resolved::parse(get("config")?, path, &[])
+            .map_err(|source| ExportError::Config { path: path.to_owned(), source })?
+            .config;
+        let step = get("step")?.parse().map_err(|_| missing("`step` in its metadata is no number"))?;
+        let exported = Self {
+            config_digest: get("config_digest")?.to_owned(),
+            run: get("run")?.to_owned(),
+            checkpoint: get("checkpoint")?.to_owned(),
+            step,
+            config,
+        };
+        let networks = Networks::new(&exported.config, device);
+        file.fill(networks.store(), "")?;
+        Ok((exported, networks))
+    }
+
+    /// As [`Exported::open`], straight from a run's newest sound checkpoint.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn of_run(run: &RunFolder, device: Device) -> Result<(Self, Networks), ExportError> {
+        let Export { checkpoint, tensors, mut metadata, config } = Export::of_run(run, None, Part::Whole)?;
+        let networks = Networks::new(&config, device);
+        let mut snapshot = Snapshot::new(checkpoint.stage, checkpoint.step);
+        snapshot.insert(AVERAGED, tensors);
+        snapshot.copy_into(AVERAGED, networks.store().variables())?;
+        let mut take = |key: &str| metadata.remove(key).unwrap_or_default();
+        let exported = Self {
+            config_digest: take("config_digest"),
+            run: take("run"),
+            checkpoint: checkpoint.to_string(),
+            step: checkpoint.step,
+            config,
+        };
+        Ok((exported, networks))
+    }
+}
+
+/// The weights' groups of one checkpoint: the one named, or the newest that has `part` and is sound.
+fn load(
+    run: &RunFolder,
+    checkpoint: Option<CheckpointId>,
+    part: Part,
+) -> Result<(CheckpointId, Snapshot), ExportError> {
+    let groups = |id: CheckpointId| match id.stage {
+        Stage::Tokenizer => &[AVERAGED][..],
+        Stage::Diffusion => &[AVERAGED, TOKENIZER][..],
+    };
+    let enough = |id: &CheckpointId| part == Part::Tokenizer || id.stage == Stage::Diffusion;
+    let no_checkpoint = |run: &RunFolder| {
+        let (stage, hint) = match part {
+            Part::Tokenizer => (Stage::Tokenizer, ""),
+            _ => (Stage::Diffusion, "; --tokenizer exports what the first stage has made"),
+        };
+        ExportError::NoCheckpoint { run: run.store().shown().to_owned(), stage, hint }
+    };
+    if let Some(id) = checkpoint {
+        return if enough(&id) { Ok((id, run.load_groups(id, groups(id))?)) } else { Err(no_checkpoint(run)) };
+    }
+    let mut newest_damage = None;
+    for id in run.checkpoints()?.into_iter().filter(enough) {
+        match run.load_groups(id, groups(id)) {
+            Ok(snapshot) => return Ok((id, snapshot)),
+            Err(error @ CheckpointError::Damaged { .. }) => {
+                tracing::warn!("{error}; trying the one before");
+                newest_damage.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(newest_damage.map_or_else(|| no_checkpoint(run), ExportError::from))
+}
+
+/// The tensors of `part` under the names of its file.
+fn tensors(mut snapshot: Snapshot, part: Part) -> BTreeMap<String, Tensor> {
+    let mut take = |group: &str| snapshot.groups.remove(group).unwrap_or_default();
+    match (part, snapshot.stage) {
+        (Part::Tokenizer, Stage::Tokenizer) => take(AVERAGED),
+        (Part::Tokenizer, Stage::Diffusion) => take(TOKENIZER),
+        (Part::Unet, _) => take(AVERAGED)
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("unet.")?.to_owned(), tensor)))
+            .collect(),
+        (Part::Whole, _) => {
+            let mut tensors = take(AVERAGED);
+            tensors.extend(take(TOKENIZER).into_iter().map(|(name, tensor)| (format!("tokenizer.{name}"), tensor)));
+            tensors
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
