@@ -145,7 +145,8 @@ impl Export {
         let resolved = run.config()?;
         let (id, snapshot) = load(run, checkpoint, part)?;
         let tensors = tensors(snapshot, part);
-        let manifest = run.runtime().block_on(run.store().get_small(&format!("{}/manifest.json", id.folder()), 16 << 20));
+        let manifest =
+            run.runtime().block_on(run.store().get_small(&format!("{}/manifest.json", id.folder()), 16 << 20));
         let manifest = manifest.map_err(CheckpointError::from)?.unwrap_or_default();
         let mut config = resolved.config.clone();
         // Hosts and folders of the machine it was trained on are nobody's business.

@@ -2,7 +2,7 @@
 
 pub mod checkpoint;
 pub mod diffusion;
-pub mod evaluate;
+// pub mod evaluate;
 pub mod export;
 pub mod metrics;
 pub mod model;

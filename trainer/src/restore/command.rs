@@ -8,7 +8,7 @@ use defusion_config::{Degradation, ParseDegradationError, Severity};
 use tch::Device;
 
 use super::{Job, PictureFileError, Restorer, RestorerError, check_writable, read_picture, write_picture};
-use crate::export::{Exported, ExportError};
+use crate::export::{ExportError, Exported};
 
 /// Arguments of `defusion restore`.
 #[derive(Clone, Debug, Args)]
@@ -116,8 +116,7 @@ pub fn run_restore(args: &RestoreArgs) -> Result<(), RestoreError> {
     for (path, out) in args.pictures.iter().zip(&outputs) {
         let picture = read_picture(path)?;
         let job = Job { picture: &picture, categories: &categories, severity: args.severity, seed: args.seed };
-        let restored =
-            restorer.restore(job).map_err(|source| RestoreError::Restorer { path: path.clone(), source })?;
+        let restored = restorer.restore(job).map_err(|source| RestoreError::Restorer { path: path.clone(), source })?;
         write_picture(out, &restored.picture, args.force)?;
         println!("{}", out.display());
     }

@@ -142,11 +142,16 @@ impl<'n> Restorer<'n> {
         let padded = reflect_pad(&lq, self.unit);
         let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
         let y_t = noise(&seeds, &padded.size(), self.device);
-        let sampling = Sampling { unet: self.unet, schedule: &self.schedule, sampler: &self.sampler, batch: self.batch };
+        let sampling =
+            Sampling { unet: self.unet, schedule: &self.schedule, sampler: &self.sampler, batch: self.batch };
         let restored = sampling.restore(&padded, tokens.as_ref(), &y_t);
         let restored = restored.narrow(2, 0, height as i64).narrow(3, 0, width as i64);
         let pictures = unstack(&((restored + 1.0) * 0.5));
-        Ok(pictures.into_iter().zip(instructions).map(|(picture, instruction)| Restored { picture, instruction }).collect())
+        Ok(pictures
+            .into_iter()
+            .zip(instructions)
+            .map(|(picture, instruction)| Restored { picture, instruction })
+            .collect())
     }
 
     fn instruct(&self, job: &Job<'_>) -> Instruction {
@@ -164,9 +169,8 @@ impl<'n> Restorer<'n> {
 
 /// Pictures of one size to float32 `[B, 3, H, W]` in [-1, 1].
 fn stack<'p>(pictures: impl Iterator<Item = &'p Picture>, device: Device) -> Tensor {
-    let tensors: Vec<Tensor> = pictures
-        .map(|p| Tensor::from_slice(p.data()).view([3, p.height() as i64, p.width() as i64]))
-        .collect();
+    let tensors: Vec<Tensor> =
+        pictures.map(|p| Tensor::from_slice(p.data()).view([3, p.height() as i64, p.width() as i64])).collect();
     (Tensor::stack(&tensors, 0).to_device(device)) * 2.0 - 1.0
 }
 
