@@ -6,7 +6,8 @@ type Problem = (&'static str, String);
 
 macro_rules! ensure {
     ($ok:expr, $key:expr, $($message:tt)*) => {
-        if !$ok {
+        let ok: bool = $ok;
+        if !ok {
             return Err(($key, format!($($message)*)));
         }
     };

@@ -1,9 +1,12 @@
 //! PatchGAN discriminator of pix2pix, as taming-transformers trains it (`NLayerDiscriminator`), under its names.
 
+use std::convert::Infallible;
+
 use defusion_config::DiscriminatorArch;
 use tch::Tensor;
 use tch::nn::Path;
 
+use super::BatchStatistics;
 use super::layers::{BatchNorm2d, Conv2d, Start};
 
 /// 4x4 convolutions, BatchNorm, LeakyReLU(0.2); one logit for every patch.
@@ -40,15 +43,35 @@ impl Discriminator {
     ///
     /// `train`: BatchNorm uses the batch's statistics and moves its running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let result: Result<Tensor, Infallible> = self.run(x, |norm, h| Ok(norm.forward(h, train)));
+        match result {
+            Ok(logits) => logits,
+        }
+    }
+
+    /// As [`Discriminator::forward`] in training, with statistics that the caller takes of each BatchNorm's input: those
+    /// of all ranks make the result independent of how a batch is dealt to them.
+    ///
+    /// # Errors
+    /// Those of `statistics`.
+    pub fn forward_synced<E>(
+        &self,
+        x: &Tensor,
+        statistics: impl Fn(&Tensor) -> Result<BatchStatistics, E>,
+    ) -> Result<Tensor, E> {
+        self.run(x, |norm, h| Ok(norm.forward_with(h, &statistics(h)?)))
+    }
+
+    fn run<E>(&self, x: &Tensor, normalize: impl Fn(&BatchNorm2d, &Tensor) -> Result<Tensor, E>) -> Result<Tensor, E> {
         let mut h = x.shallow_clone();
         for (conv, norm) in &self.layers {
             h = conv.forward(&h);
             if let Some(norm) = norm {
-                h = norm.forward(&h, train);
+                h = normalize(norm, &h)?;
             }
             h = leaky_relu(&h);
         }
-        self.logits.forward(&h)
+        Ok(self.logits.forward(&h))
     }
 }
 

@@ -187,11 +187,41 @@ impl BatchNorm2d {
             Some(&self.running_mean),
             Some(&self.running_var),
             train,
-            0.1,
+            MOMENTUM,
             1e-5,
             true,
         )
     }
+
+    /// With given statistics of a batch, such as those over all ranks, which also move the running ones.
+    pub(crate) fn forward_with(&self, x: &Tensor, batch: &BatchStatistics) -> Tensor {
+        let BatchStatistics { mean, var, count } = batch;
+        tch::no_grad(|| {
+            // As torch.nn.SyncBatchNorm: the running variance is the unbiased one.
+            let unbiased = var * (count / (count - 1.0).max(1.0));
+            let _ = self.running_mean.shallow_clone().lerp_(mean, MOMENTUM);
+            let _ = self.running_var.shallow_clone().lerp_(&unbiased, MOMENTUM);
+        });
+        let channels = |t: &Tensor| t.view([1, -1, 1, 1]);
+        let scale = &self.weight * (var + 1e-5).rsqrt();
+        let shift = &self.bias - mean * &scale;
+        x * channels(&scale) + channels(&shift)
+    }
+}
+
+/// Share of the batch's statistics that goes into BatchNorm's running ones.
+const MOMENTUM: f64 = 0.1;
+
+/// What BatchNorm needs to know of a batch: each channel's mean and biased variance `[C]` float32, with gradient, and how
+/// many values a channel has.
+#[derive(Debug)]
+pub struct BatchStatistics {
+    /// Mean of each channel.
+    pub mean: Tensor,
+    /// Biased variance of each channel.
+    pub var: Tensor,
+    /// Values per channel.
+    pub count: f64,
 }
 
 /// Dropout that costs nothing where `p` is 0.

@@ -30,3 +30,4 @@ pub mod unet;
 mod vqgan_blocks;
 
 pub use forward::ForwardOptions;
+pub use layers::BatchStatistics;
