@@ -171,6 +171,9 @@ pub struct TokenizerStage {
     /// Tokenizer to start from (safetensors, taming's names).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
+    /// Discriminator to start from (safetensors, taming's names; may be the same file).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained_discriminator: Option<String>,
     /// How a step is computed.
     pub step: StepOptions,
 }
@@ -192,6 +195,7 @@ impl Default for TokenizerStage {
             disc_start: 10_000,
             ema_decay: 0.999,
             pretrained: None,
+            pretrained_discriminator: None,
             step: StepOptions::default(),
         }
     }
