@@ -6,10 +6,11 @@
 //! |---|---|
 //! | `beat:PHASE:STEP` | writes a heartbeat |
 //! | `sleep:MS` | sleeps |
-//! | `exit:CODE`, `die:SIGNAL` | ends |
+//! | `exit:CODE`, `die:SIGNAL` | ends, by itself or by a signal |
 //! | `hang` | sleeps for ever |
 //! | `deaf` | ignores SIGTERM from here on |
 //! | `stop` | waits for SIGTERM, then exits with 0 |
+//! | `await` | waits for SIGTERM, then goes on |
 //! | `say:TEXT`, `warn:TEXT` | prints a line to standard output, standard error |
 //! | `tell` | prints its rank, device, threads, CPUs and process numbers |
 //! | `mpi` | joins MPI as a worker must: split by colour, and meet the surplus ranks in the world's last barrier at the end |
@@ -55,11 +56,18 @@ fn main() {
             "exit" => std::process::exit(i32::try_from(number()).expect("a code")),
             "die" => {
                 let signal = nix::sys::signal::Signal::try_from(number() as i32).expect("a signal");
+                // Twice: Rust's own handler for SIGSEGV takes the first and steps aside.
+                nix::sys::signal::raise(signal).expect("raise");
                 nix::sys::signal::raise(signal).expect("raise");
             }
             "hang" => nap(u64::MAX, &term, deaf),
             "deaf" => deaf = true,
             "stop" => wait_for(&term),
+            "await" => {
+                while !term.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
             "say" => println!("{value}"),
             "warn" => eprintln!("{value}"),
             "tell" => tell(&rank),

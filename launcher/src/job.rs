@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, EXIT_USAGE, Heartbeat};
+use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, Heartbeat};
 use nix::sys::signal::Signal;
 
 use crate::child::tied;
@@ -56,6 +56,7 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
         let code = attempt.watch(&mut mpirun.child, &events, Duration::from_secs(cluster.stop_grace_s))?;
         mpirun.drain(&events, &mut attempt);
         let (code, message) = attempt.verdict(code);
+        message.as_deref().inspect(|message| say(message));
         if attempt.asked > 0 {
             let state = if code == EXIT_DONE { "stopped" } else { "stopped, but not every worker left as it should" };
             say(&format!("{state}; the same command resumes"));
@@ -65,22 +66,22 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
             say("finished");
             return Ok(EXIT_DONE);
         }
-        let ended = |why: &str| LaunchError::Ended { message: format!("{message}\n{}: {why}", meaning(code)), code };
-        if first && attempt.beats.is_empty() && !attempt.told() {
-            return Err(ended("no rank came up, so mpirun's own words above say why"));
+        // What happened has been said when it did.
+        let ended = |why: &str| LaunchError::Ended { message: format!("{}: {why}", meaning(code)), code };
+        if first && attempt.beats.is_empty() && attempt.failure.is_none() {
+            return Err(ended("no rank came up; mpirun's own words above say why"));
         }
         first = false;
         match restarts.after(code, attempt.checkpoint) {
             Decision::GiveUp(why) => return Err(ended(&format!("not restarted: {why}"))),
             Decision::Again { after, number } => {
-                let of = restarts.allowed();
+                let (of, after_s) = (restarts.allowed(), after.as_secs_f64());
                 say(&format!(
-                    "{message}\nrestart {number} of {of} from the newest checkpoint in {:.1} s",
-                    after.as_secs_f64()
+                    "{}: restart {number} of {of} from the newest checkpoint in {after_s:.1} s",
+                    meaning(code)
                 ));
                 if pause(&events, after) {
-                    say("stopped before the restart; the same command resumes");
-                    return Err(LaunchError::Ended { message, code });
+                    return Err(ended("stopped before the restart; the same command resumes"));
                 }
             }
         }
@@ -157,8 +158,8 @@ struct Attempt {
     watch: Watch,
     /// Each rank's newest stage, phase and step, and its host.
     beats: BTreeMap<u32, (String, Position)>,
-    /// The first failure that nobody had asked for.
-    failure: Option<(i32, String)>,
+    /// Exit code of the first failure that was not the answer to a request to stop.
+    failure: Option<i32>,
     checkpoint: Option<Position>,
     asked: u32,
     /// mpirun had to be ended because no rank was heard.
@@ -175,10 +176,6 @@ impl Attempt {
             asked: 0,
             silent: false,
         }
-    }
-
-    fn told(&self) -> bool {
-        self.failure.is_some()
     }
 
     fn take(&mut self, report: Report) {
@@ -199,7 +196,7 @@ impl Attempt {
             News::Ended { code, message, asked } => {
                 if code != EXIT_DONE && !asked && self.failure.is_none() {
                     say(&message);
-                    self.failure = Some((code, message));
+                    self.failure = Some(code);
                 }
             }
         }
@@ -255,27 +252,15 @@ impl Attempt {
         }
     }
 
-    /// Exit code and reason, from what ranks told or else from mpirun's own exit code.
-    fn verdict(&self, mpirun: Option<i32>) -> (i32, String) {
-        if let Some((code, message)) = &self.failure {
-            let mut message = message.clone();
-            if *code == EXIT_HUNG
-                && let Some(behind) = self.furthest_behind()
-            {
-                message.push_str(&format!("\nfurthest behind: {behind}"));
-            }
-            return (*code, message);
-        }
-        if self.silent {
-            return (EXIT_HUNG, format!("no rank was heard any more ({})", self.watch.place()));
-        }
-        match mpirun {
-            Some(EXIT_DONE) => (EXIT_DONE, String::new()),
-            Some(code @ (EXIT_FAILED..=4)) if code != EXIT_USAGE => {
-                (code, format!("mpirun ended with exit code {code}"))
-            }
-            Some(code) => (EXIT_FAILED, format!("mpirun ended with exit code {code}")),
-            None => (EXIT_FAILED, "mpirun was killed".into()),
+    /// Exit code, from what ranks told or else from mpirun's own, and what is left to say about it.
+    fn verdict(&self, mpirun: Option<i32>) -> (i32, Option<String>) {
+        match (self.failure, mpirun) {
+            (Some(EXIT_HUNG), _) => (EXIT_HUNG, self.furthest_behind()),
+            (Some(code), _) => (code, None),
+            _ if self.silent => (EXIT_HUNG, None),
+            (None, Some(EXIT_DONE)) => (EXIT_DONE, None),
+            (None, Some(code)) => (EXIT_FAILED, Some(format!("mpirun ended with exit code {code}"))),
+            (None, None) => (EXIT_FAILED, Some("mpirun was killed".into())),
         }
     }
 
@@ -286,7 +271,7 @@ impl Attempt {
         let behind = self.beats.iter().filter(|(_, (_, position))| *position == least);
         let names: Vec<String> =
             behind.map(|(rank, (host, (_, step)))| format!("rank {rank} on {host} (step {step})")).collect();
-        (least < most).then(|| names.join(", "))
+        (least < most).then(|| format!("furthest behind: {}", names.join(", ")))
     }
 }
 
@@ -312,7 +297,7 @@ mod tests {
     fn the_first_failure_that_nobody_asked_for_is_the_verdict() {
         let ended = |code, asked| News::Ended { code, message: format!("code {code}"), asked };
         let attempt = attempt(vec![report(2, ended(1, true)), report(1, ended(4, false)), report(0, ended(1, false))]);
-        assert_eq!(attempt.verdict(Some(1)), (4, "code 4".into()));
+        assert_eq!(attempt.verdict(Some(1)), (4, None));
     }
 
     #[test]
@@ -331,7 +316,7 @@ mod tests {
             report(2, beat("diffusion", "diffusion", 8)),
             report(0, hung),
         ]);
-        assert_eq!(attempt.verdict(Some(3)), (EXIT_HUNG, "hung\nfurthest behind: rank 1 on h1 (step 70)".into()));
+        assert_eq!(attempt.verdict(Some(3)), (EXIT_HUNG, Some("furthest behind: rank 1 on h1 (step 70)".into())));
     }
 
     #[test]

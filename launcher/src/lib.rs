@@ -40,7 +40,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let code = match cli.part {
         Some(Part::Child(child)) => Err(child::become_program(&child)),
-        None => cli.request().and_then(start),
+        None => start(cli),
     };
     let code = code.unwrap_or_else(|error| {
         logs::say(&error.to_string());
@@ -49,8 +49,14 @@ pub fn run() -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-fn start(request: cli::Request) -> Result<i32, LaunchError> {
-    match Place::from_env(|name| std::env::var(name).ok())? {
+fn start(cli: Cli) -> Result<i32, LaunchError> {
+    let place = Place::from_env(|name| std::env::var(name).ok())?;
+    let request = match (cli.request(), &place) {
+        // The same file on the same host: one rank says what is wrong with it.
+        (Err(_), Some(place)) if place.local_rank > 0 => return Ok(rank::leave_the_word_to_another()),
+        (request, _) => request?,
+    };
+    match place {
         None => job::run(&request),
         Some(place) => rank::run(&request, &place),
     }

@@ -14,7 +14,7 @@ use crate::logs::{say, speak_as};
 use crate::plan::Plan;
 use crate::report::Reporter;
 use crate::spawn::{Order, Worker};
-use crate::supervise::{channel, heartbeats, signals, supervise};
+use crate::supervise::{Ending, channel, heartbeats, signals, supervise};
 use crate::topology::{Duty, Place, host_name};
 use crate::{gpus, surplus};
 
@@ -88,8 +88,9 @@ fn work(request: &Request, place: &Place) -> Result<i32, LaunchError> {
 
     let (code, message) = ending.verdict(asked, &watch.place());
     let message = message.map(|m| format!("rank {} on {host}: {m}", place.rank)).unwrap_or_default();
+    // Whatever a worker does that was asked to stop is no news, unless it did not.
+    let asked = asked && !matches!(ending, Ending::Overdue(_));
     reporter.ended(code, &message, asked);
-    // Who was asked to stop because another rank failed has no news.
     if !message.is_empty() && !reporter.is_heard() && !asked {
         say(&message);
     }

@@ -52,7 +52,7 @@ fn train_stage(run: &mut Run, stage: &mut dyn TrainingStage, start: u64, iterati
         let done = step + 1;
         run.finished_step(name, done, &batch, report, &loader)?;
         if run.images_due(done) {
-            run.show(name, done, &stage.pictures(&batch)?)?;
+            run.show(done, &stage.pictures(&batch)?)?;
         }
         let stop = run.all_agree_to_stop()?;
         if stop || run.checkpoint_due(done, iterations) {

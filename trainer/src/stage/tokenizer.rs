@@ -57,6 +57,7 @@ impl TokenizerTraining {
     /// Where pretrained or perceptual weights do not fit, or the workers cannot agree on the start.
     pub fn new(config: &Config, workers: &Workers) -> Result<Self, StageError> {
         let stage = &config.tokenizer;
+        super::seed_weights(config.seed, Stage::Tokenizer);
         let weights = |e: &dyn std::fmt::Display| StageError::Weights(e.to_string());
         let vars = nn::VarStore::new(workers.device());
         let tokenizer = Tokenizer::new(&vars.root(), &config.model.tokenizer);
@@ -241,6 +242,6 @@ impl TrainingStage for TokenizerTraining {
             let e = tokenizer.encode(&v, &ForwardOptions::EVAL);
             tokenizer.decode(&tokenizer.quantize(&e, config.tokenizer.codebook_loss).z_q, &ForwardOptions::EVAL)
         });
-        Ok(vec![Grid { name: "instruction, reconstructed", columns: vec![v, reconstructed] }])
+        Ok(vec![Grid { name: "instruction_reconstructed", rows: vec![v, reconstructed] }])
     }
 }
