@@ -66,7 +66,12 @@ impl Run {
     ///
     /// # Errors
     /// A folder of another config, or one that cannot be read or written.
-    pub fn enter(resolved: Resolved, workers: Workers, stop: StopWish, loader_threads: usize) -> Result<Self, TrainError> {
+    pub fn enter(
+        resolved: Resolved,
+        workers: Workers,
+        stop: StopWish,
+        loader_threads: usize,
+    ) -> Result<Self, TrainError> {
         let config = &resolved.config;
         let (rank, world) = (workers.rank(), workers.size());
         let folder = RunFolder::open(&config.run)?;
@@ -187,7 +192,11 @@ impl Run {
 
     /// A number that tells which samples the step consumed, whatever their order and the number of workers.
     fn samples_digest(&self, batch: &Batch) -> Result<i64, TrainError> {
-        let own = batch.labels.iter().map(|l| fnv1a(&[l.dataset.as_bytes(), b"/", l.key.as_bytes()])).fold(0, u64::wrapping_add);
+        let own = batch
+            .labels
+            .iter()
+            .map(|l| fnv1a(&[l.dataset.as_bytes(), b"/", l.key.as_bytes()]))
+            .fold(0, u64::wrapping_add);
         let mut sum = Tensor::f_from_slice(&[(own >> 12) as i64])?;
         self.workers.collective().all_reduce(&mut sum, ReduceOp::Sum, "samples digest")?;
         Ok(sum.to_kind(Kind::Int64).int64_value(&[0]))
@@ -255,7 +264,10 @@ impl Run {
 }
 
 /// What `make` returns on rank 0, on all ranks. Where it fails there, all ranks fail, and rank 0 with the cause.
-fn from_rank_zero(workers: &Workers, make: impl FnOnce() -> Result<Vec<u8>, TrainError>) -> Result<Vec<u8>, TrainError> {
+fn from_rank_zero(
+    workers: &Workers,
+    make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
+) -> Result<Vec<u8>, TrainError> {
     let mut message = Vec::new();
     let mut failure = None;
     if workers.rank() == 0 {
