@@ -168,12 +168,9 @@ pub struct TokenizerStage {
     pub disc_start: u64,
     /// Decay of the weights' moving average, which the second stage uses.
     pub ema_decay: f64,
-    /// Tokenizer to start from (safetensors, taming's names).
+    /// Tokenizer to start from (safetensors, taming's names), and its discriminator where the file holds one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
-    /// Discriminator to start from (safetensors, taming's names; may be the same file).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pretrained_discriminator: Option<String>,
     /// How a step is computed.
     pub step: StepOptions,
 }
@@ -195,7 +192,6 @@ impl Default for TokenizerStage {
             disc_start: 10_000,
             ema_decay: 0.999,
             pretrained: None,
-            pretrained_discriminator: None,
             step: StepOptions::default(),
         }
     }

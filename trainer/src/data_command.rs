@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use clap::{Args, Subcommand};
 use defusion_config::{Degradation, Override, Resolved};
 use defusion_dataloader::ground::Pool;
-use defusion_dataloader::{Picture, prepare, preview, verify};
+use defusion_dataloader::{Picture, prepare, preview};
 use defusion_datasets::Descriptor;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,8 +20,6 @@ pub enum DataCommand {
     List(ListArgs),
     /// Make shards from a dataset's folder.
     Prepare(PrepareArgs),
-    /// Check every byte and every pixel block of prepared datasets.
-    Verify(VerifyArgs),
     /// Draw galleries of degradations, instructions and grounds.
     Preview(PreviewArgs),
 }
@@ -67,14 +65,6 @@ pub struct PrepareArgs {
     leave_out_problems: bool,
 }
 
-/// Arguments of `defusion data verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Folders or URLs of prepared datasets.
-    #[arg(required = true)]
-    urls: Vec<String>,
-}
-
 /// Arguments of `defusion data preview`.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
@@ -106,7 +96,6 @@ pub fn run_data(command: &DataCommand) -> Result<(), Failure> {
     match command {
         DataCommand::List(args) => list(args),
         DataCommand::Prepare(args) => run_prepare(args),
-        DataCommand::Verify(args) => run_verify(args),
         DataCommand::Preview(args) => run_preview(args),
     }
 }
@@ -121,7 +110,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
             .filter_map(|(name, split)| Some(format!("{} {name}", split.count?)))
             .collect();
         let prepared = match &args.shards {
-            Some(shards) => prepare::prepared_rows(shards, &descriptor.name)?.map_or("no".into(), |n| format!("{n} pairs")),
+            Some(shards) => match prepare::prepared(shards, &descriptor.name)? {
+                Some(manifest) => format!("{} pairs", manifest.rows()),
+                None => "no".into(),
+            },
             None => "?".into(),
         };
         let counts = if counts.is_empty() { "not published".into() } else { counts.join(", ") };
@@ -156,18 +148,9 @@ fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
-    for url in &args.urls {
-        let shown = Shown::new();
-        let report = verify::verify(url, 0, &|done, total| shown.at("verified", done, total))?;
-        println!("{report}");
-    }
-    Ok(())
-}
-
 fn run_preview(args: &PreviewArgs) -> Result<(), Failure> {
     let config = Resolved::load(&args.config, &args.sets)?.config;
-    let picture: Picture = crate::restore::picture_file::read(&args.picture)?;
+    let picture: Picture = crate::restore::read_picture(&args.picture)?;
     let pool = Pool::open(&config.data.grounds)?;
     for file in preview::write(&args.out, &picture, &pool, &config.data.synthesis, args.seed, args.cell)? {
         println!("{}", file.display());

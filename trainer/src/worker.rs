@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use defusion_config::protocol::{ENV_DEVICE, ENV_THREADS, EXIT_DIVERGED, EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 use defusion_config::{Override, Resolved};
-use defusion_dataloader::loader::LoadError;
 use tch::Device;
 
+use crate::checkpoint::CheckpointError;
 use crate::run::{Run, TrainError};
 use crate::signals::StopWish;
 use crate::stage::StageError;
@@ -85,8 +85,8 @@ fn device() -> Device {
 fn exit_code(error: &TrainError) -> i32 {
     match error {
         TrainError::Stage(StageError::Diverged { .. }) => EXIT_DIVERGED,
-        TrainError::Stage(StageError::Weights(_)) | TrainError::Load(LoadError::Config { .. }) => EXIT_USAGE,
-        TrainError::Checkpoint(error) if error.is_permanent() => EXIT_USAGE,
+        TrainError::Stage(StageError::Weights(_)) | TrainError::Load(_) => EXIT_USAGE,
+        TrainError::Checkpoint(CheckpointError::OtherConfig { .. } | CheckpointError::NoneUsable { .. }) => EXIT_USAGE,
         _ => EXIT_FAILED,
     }
 }

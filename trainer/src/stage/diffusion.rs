@@ -1,7 +1,5 @@
 //! Stage 2: one training step of the degradation diffusion (paper, section 4.2, equation 11).
 
-use std::path::Path;
-
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Tensor, nn};
@@ -15,7 +13,7 @@ use crate::diffusion::objective::q_sample;
 use crate::diffusion::schedule::Schedule;
 use crate::model::ForwardOptions;
 use crate::model::defusion::DefusionUnet;
-use crate::model::import::{Reference, import};
+use crate::model::import;
 use crate::model::tokenizer::{Tokenizer, zero_share};
 use crate::restore::restore_batch;
 use crate::workers::Workers;
@@ -44,7 +42,7 @@ impl DiffusionTraining {
         let tokens = Tokenizer::token_count(&config.model.tokenizer, i64::from(config.data.grounds.size));
         let unet = DefusionUnet::new(&vars.root(), &config.model, tokens);
         if let Some(file) = &stage.pretrained {
-            import(Path::new(file), Reference::Unet, &vars, "unet").map_err(|e| StageError::Weights(e.to_string()))?;
+            import::unet(&vars, file).map_err(|e| StageError::Weights(e.to_string()))?;
         }
         let mut tokenizer_vars = nn::VarStore::new(workers.device());
         let tokenizer = Tokenizer::new(&tokenizer_vars.root(), &config.model.tokenizer);

@@ -1,8 +1,6 @@
 //! Stage 1: one training step of the degradation tokenizer and its discriminator (paper, section 3.2; taming-transformers,
 //! `VQLPIPSWithDiscriminator`).
 
-use std::path::Path;
-
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Reduction, Tensor, nn};
@@ -12,7 +10,7 @@ use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
 use crate::model::discriminator::Discriminator;
-use crate::model::import::{Reference, import};
+use crate::model::import;
 use crate::model::lpips::Lpips;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{BatchStatistics, ForwardOptions};
@@ -64,10 +62,7 @@ impl TokenizerTraining {
         let critic_vars = nn::VarStore::new(workers.device());
         let discriminator = Discriminator::new(&critic_vars.root(), &config.model.discriminator);
         if let Some(file) = &stage.pretrained {
-            import(Path::new(file), Reference::Tokenizer, &vars, "").map_err(|e| weights(&e))?;
-        }
-        if let Some(file) = &stage.pretrained_discriminator {
-            import(Path::new(file), Reference::Discriminator, &critic_vars, "").map_err(|e| weights(&e))?;
+            import::tokenizer(&vars, Some(&critic_vars), file).map_err(|e| weights(&e))?;
         }
         let perceptual = match &stage.perceptual_weights {
             Some(file) if stage.perceptual_weight > 0.0 => {
@@ -180,10 +175,11 @@ impl TokenizerTraining {
         let mut row = 0;
         for (k, fake) in fakes.iter().enumerate() {
             let rows = fake.size()[0];
-            let real = (1.0 - self.judge(&v.narrow(0, row, rows))?).relu().mean(Kind::Float);
-            let fake = (1.0 + self.judge(fake)?).relu().mean(Kind::Float);
+            let real: Tensor = 1.0 - self.judge(&v.narrow(0, row, rows))?;
+            let fake: Tensor = 1.0 + self.judge(fake)?;
             row += rows;
-            self.critic.backward(&(0.5 * (real + fake)), k + 1 == fakes.len(), clock)?;
+            let loss = 0.5 * (real.relu().mean(Kind::Float) + fake.relu().mean(Kind::Float));
+            self.critic.backward(&loss, k + 1 == fakes.len(), clock)?;
         }
         Ok(self.critic.update(step, stage.lr.at(step, stage.iterations), 0.0, clock)?.loss)
     }
@@ -235,7 +231,7 @@ impl TrainingStage for TokenizerTraining {
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StageError> {
         self.generator.load(snapshot)?;
-        self.critic.load(snapshot)
+        Ok(self.critic.load(snapshot)?)
     }
 
     fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError> {
