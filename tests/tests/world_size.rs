@@ -13,7 +13,16 @@ fn lines(run: &Path) -> Vec<Value> {
 #[test]
 fn losses_agree_at_one_and_two_workers() {
     let sandbox = Sandbox::with_shards();
-    let common = ["tokenizer.iterations=6", "tokenizer.disc_start=2", "diffusion.iterations=8", "monitor.log_every=1"];
+    // Adam divides a gradient by its own size, so at a high rate the rounding of tiny gradients grows from step to step
+    // until codes flip. At this rate what differs is the rounding itself.
+    let common = [
+        "tokenizer.iterations=6",
+        "tokenizer.disc_start=2",
+        "tokenizer.lr.base=1e-5",
+        "diffusion.iterations=8",
+        "diffusion.lr={base: 1e-5, min: 1e-6}",
+        "monitor.log_every=1",
+    ];
     for (run, workers) in [("one", 1), ("two", 2)] {
         let workers_set = format!("cluster.workers_per_node={workers}");
         let sets: Vec<&str> = common.into_iter().chain([workers_set.as_str()]).collect();
