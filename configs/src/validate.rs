@@ -111,7 +111,7 @@ fn data(c: &Config) -> Result<(), Problem> {
     }
     ensure!(t.all + t.subset + t.superset + t.disjoint > 0.0, "data.targets", "all shares are 0");
     ensure!(d.loader.prefetch > 0, "data.loader.prefetch", "must be at least 1");
-    Ok(())
+    d.synthesis.problem().map_or(Ok(()), Err)
 }
 
 fn model(c: &Config) -> Result<(), Problem> {

@@ -2,11 +2,16 @@
 //! No libtorch here: a [`Batch`](loader::Batch) is plain memory.
 
 pub mod cache;
+pub mod degrade;
+pub mod ground;
+pub mod instruction;
+pub mod loader;
 mod ordered;
 pub mod picture;
 pub mod pixels;
 pub mod plan;
 pub mod prepare;
+pub mod preview;
 pub mod rng;
 pub mod shard;
 pub mod store;

@@ -69,6 +69,8 @@ pub enum Purpose {
     Instruction = 3,
     /// The natural element of the ground: which part of its picture.
     Natural = 4,
+    /// Whether the tokenizer is shown the clean ground.
+    CleanGround = 5,
 }
 
 const CHOICES: u64 = 0;
