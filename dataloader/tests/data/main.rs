@@ -1,3 +1,4 @@
 //! Whole paths through the crate: files to shards, shards to batches, and what strangers may hand in.
 
+mod loader;
 mod shards;

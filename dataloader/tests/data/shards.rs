@@ -22,7 +22,7 @@ fn photo(seed: u64, width: u32, height: u32) -> Vec<u8> {
         .collect()
 }
 
-fn save(path: &Path, seed: u64, width: u32, height: u32) {
+pub(crate) fn save(path: &Path, seed: u64, width: u32, height: u32) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     image::RgbImage::from_raw(width, height, photo(seed, width, height)).unwrap().save(path).unwrap();
 }
