@@ -1,4 +1,4 @@
-//! Degradation categories and the ranges that their parameters are drawn from.
+//! Degradation categories.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,97 +88,5 @@ impl std::str::FromStr for Degradation {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|d| d.name() == name).ok_or_else(|| ParseDegradationError(name.to_owned()))
-    }
-}
-
-/// How strong a synthetic degradation is: the third of each parameter's range that it is drawn from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Lower third of every range.
-    Light,
-    /// Middle third.
-    Medium,
-    /// Upper third.
-    Heavy,
-    /// The whole range: training.
-    #[default]
-    Any,
-}
-
-/// Parameter ranges of the synthetic degradations, `[low, high]`, drawn uniformly unless the field says otherwise.
-/// Pixel lengths are for photographs; on the 256-pixel ground canvas they are halved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Synthesis {
-    /// Rain streak length in pixels.
-    pub rain_length: [f64; 2],
-    /// Rain streak angle in degrees; 90 falls straight down.
-    pub rain_angle: [f64; 2],
-    /// Attenuation of the heavy rain's veil.
-    pub heavy_rain_beta: [f64; 2],
-    /// Airlight of the heavy rain's veil.
-    pub heavy_rain_airlight: [f64; 2],
-    /// Haze attenuation.
-    pub haze_beta: [f64; 2],
-    /// Haze airlight.
-    pub haze_airlight: [f64; 2],
-    /// Opacity of snow flakes.
-    pub snow_opacity: [f64; 2],
-    /// Length of the snow flakes' motion blur, pixels.
-    pub snow_blur: [f64; 2],
-    /// Number of drops on a 256-pixel square.
-    pub raindrop_count: [f64; 2],
-    /// Radius of drops, pixels.
-    pub raindrop_radius: [f64; 2],
-    /// Length of motion blur, pixels.
-    pub motion_length: [f64; 2],
-    /// Radius of the defocus disc, pixels.
-    pub defocus_radius: [f64; 2],
-    /// Standard deviation of Gaussian blur, pixels.
-    pub gaussian_blur_sigma: [f64; 2],
-    /// Standard deviation of Gaussian noise, in 8-bit levels.
-    pub gaussian_noise_sigma: [f64; 2],
-    /// Share of Gaussian noise that is grey (the same in all channels).
-    pub gaussian_noise_grey: f64,
-    /// Square root of the signal-dependent variance of real noise, in linear light.
-    pub real_noise_shot: [f64; 2],
-    /// Square root of the constant variance of real noise, in linear light.
-    pub real_noise_read: [f64; 2],
-    /// JPEG quality.
-    pub jpeg_quality: [f64; 2],
-    /// Exponent of the low-light curve.
-    pub low_light_gamma: [f64; 2],
-    /// Standard deviation of the low-light noise, in [0, 1].
-    pub low_light_noise: [f64; 2],
-    /// Depth of water, relative.
-    pub underwater_depth: [f64; 2],
-}
-
-impl Default for Synthesis {
-    fn default() -> Self {
-        Self {
-            rain_length: [21.0, 60.0],
-            rain_angle: [60.0, 120.0],
-            heavy_rain_beta: [3.0, 4.2],
-            heavy_rain_airlight: [0.3, 0.9],
-            haze_beta: [0.6, 2.0],
-            haze_airlight: [0.6, 1.0],
-            snow_opacity: [0.4, 1.0],
-            snow_blur: [3.0, 12.0],
-            raindrop_count: [5.0, 40.0],
-            raindrop_radius: [4.0, 24.0],
-            motion_length: [5.0, 31.0],
-            defocus_radius: [1.5, 8.0],
-            gaussian_blur_sigma: [0.2, 3.0],
-            gaussian_noise_sigma: [5.0, 50.0],
-            gaussian_noise_grey: 0.4,
-            real_noise_shot: [0.0, 0.16],
-            real_noise_read: [0.0, 0.06],
-            jpeg_quality: [8.0, 96.0],
-            low_light_gamma: [2.0, 3.0],
-            low_light_noise: [0.03, 0.08],
-            underwater_depth: [0.3, 1.0],
-        }
     }
 }

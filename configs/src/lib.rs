@@ -13,11 +13,12 @@ pub mod protocol;
 mod run;
 pub mod size;
 mod stage;
+pub mod synthesis;
 mod validate;
 
 pub use cluster::{Cluster, Device, Host};
 pub use data::{Data, DatasetUse, GroundKind, Grounds, Loader, RemoteCache, TargetMix};
-pub use degradation::{Degradation, ParseDegradationError, Severity, Synthesis};
+pub use degradation::{Degradation, ParseDegradationError};
 pub use error::ConfigError;
 pub use load::{Override, Resolved};
 pub use model::{AdapterArch, BridgeArch, DiscriminatorArch, Model, TokenizerArch, UnetArch};
@@ -26,6 +27,7 @@ pub use stage::{
     ActivationCheckpointing, Adam, BetaSchedule, CodebookLoss, DiffusionStage, LearningRate, Precision, Sampler, Stage,
     StepOptions, TokenizerStage,
 };
+pub use synthesis::{Severity, Synthesis};
 
 use serde::{Deserialize, Serialize};
 

@@ -85,7 +85,8 @@ impl Picture {
     /// Clamps to [0, 1] and rounds to multiples of 1/255: what an 8-bit file would hold.
     pub fn quantize(&mut self) {
         for v in &mut self.data {
-            *v = (v.clamp(0.0, 1.0) * 255.0).round() / 255.0;
+            // Adding a half and truncating is several times faster than `round`, which is a call.
+            *v = f32::from((v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8) / 255.0;
         }
     }
 

@@ -11,8 +11,8 @@ fn train_evaluate_export_restore() {
     // Four ranks for two workers: the surplus ranks wait and end with the others.
     let trained = mpirun(4).args(&config).output().expect("mpirun runs");
     assert_success(&trained);
-    let events = std::fs::read_dir(sandbox.path("run"))
-        .expect("run folder")
+    let events = std::fs::read_dir(sandbox.path("run/tensorboard/diffusion"))
+        .expect("folder of events")
         .filter_map(Result::ok)
         .filter(|e| e.file_name().to_string_lossy().starts_with("events.out.tfevents"))
         .count();

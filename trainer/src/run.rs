@@ -1,12 +1,12 @@
 //! A training job as one rank sees it: config, workers, run folder, monitor, and what the loop asks of them.
 
 use defusion_config::{Config, Resolved, Stage};
-use defusion_dataloader::loader::{Batch, LoadError, Loader};
-use tch::{Kind, Tensor};
+use defusion_dataloader::loader::{Batch, Label, LoadError, Loader};
+use tch::Tensor;
 
 use crate::checkpoint::{Attempt, CheckpointError, CheckpointId, Checkpointer, Options, RunFolder, Snapshot};
 use crate::heartbeat::Pulse;
-use crate::monitor::{Monitor, MonitorError, compose_grid};
+use crate::monitor::{self, Monitor, MonitorError};
 use crate::parallel::{ParallelError, ReduceOp};
 use crate::signals::StopWish;
 use crate::stage::{Grid, StageError, StepReport};
@@ -53,8 +53,10 @@ pub struct Run {
     resolved: Resolved,
     workers: Workers,
     folder: RunFolder,
+    attempt: Attempt,
     checkpointer: Checkpointer,
-    monitor: Monitor,
+    /// Of the stage in progress.
+    monitor: Option<Monitor>,
     pulse: Pulse,
     stop: StopWish,
     loader_threads: usize,
@@ -66,7 +68,12 @@ impl Run {
     ///
     /// # Errors
     /// A folder of another config, or one that cannot be read or written.
-    pub fn enter(resolved: Resolved, workers: Workers, stop: StopWish, loader_threads: usize) -> Result<Self, TrainError> {
+    pub fn enter(
+        resolved: Resolved,
+        workers: Workers,
+        stop: StopWish,
+        loader_threads: usize,
+    ) -> Result<Self, TrainError> {
         let config = &resolved.config;
         let (rank, world) = (workers.rank(), workers.size());
         let folder = RunFolder::open(&config.run)?;
@@ -77,16 +84,16 @@ impl Run {
         let attempt = Attempt::from_bytes(&from_rank_zero(&workers, claim)?)?;
         let options = Options::from(&config.checkpoints);
         let digest = resolved.digest();
-        let checkpointer = Checkpointer::new(folder.clone(), attempt, &digest, rank, world, options);
-        let monitor = Monitor::open(&folder, rank)?;
+        let checkpointer = Checkpointer::new(folder.clone(), attempt.clone(), &digest, rank, world, options);
         Ok(Self {
             pulse: Pulse::from_environment(),
             throughput: Throughput::new(),
             resolved,
             workers,
             folder,
+            attempt,
             checkpointer,
-            monitor,
+            monitor: None,
             stop,
             loader_threads,
         })
@@ -126,7 +133,7 @@ impl Run {
         let find = || -> Result<Vec<u8>, TrainError> {
             let Some(found) = self.folder.find_latest()? else { return Ok(Vec::new()) };
             for damaged in &found.damaged {
-                self.monitor.warn(&format!("passed over: {damaged}"));
+                eprintln!("passed over: {damaged}");
             }
             Ok(found.id.to_string().into_bytes())
         };
@@ -136,7 +143,7 @@ impl Run {
         }
         let id: CheckpointId = name.parse().map_err(TrainError::RankZero)?;
         let snapshot = self.folder.load(id)?;
-        self.monitor.say(&format!("resuming from {id}"));
+        self.say(&format!("resuming from {id}"));
         Ok(Some(snapshot))
     }
 
@@ -145,8 +152,25 @@ impl Run {
     /// # Errors
     /// The monitor's.
     pub fn begin_stage(&mut self, stage: Stage, start: u64, iterations: u64) -> Result<(), TrainError> {
+        self.end_stage()?;
         self.throughput = Throughput::new();
-        Ok(self.monitor.begin_stage(stage, start, iterations)?)
+        self.monitor = Some(Monitor::open(&self.folder, &self.attempt, self.rank(), stage, start, iterations)?);
+        Ok(())
+    }
+
+    /// Writes out what the monitor of the stage before still holds.
+    fn end_stage(&mut self) -> Result<(), TrainError> {
+        Ok(self.monitor.take().map_or(Ok(()), |mut monitor| monitor.flush())?)
+    }
+
+    /// A line on rank 0.
+    fn say(&self, text: &str) {
+        if self.rank() == 0 {
+            match &self.monitor {
+                Some(monitor) => monitor.say(text),
+                None => eprintln!("{text}"),
+            }
+        }
     }
 
     /// Notes that `done` steps of `stage` are finished; logs where the config says so.
@@ -164,7 +188,10 @@ impl Run {
         self.pulse.beat(stage.name(), done);
         self.throughput.step(batch.len * self.workers.size(), report.times, loader.wait_seconds());
         if let Some(id) = self.checkpointer.poll()? {
-            self.monitor.say(&format!("checkpoint {id} is safe"));
+            self.say(&format!("checkpoint {id} is safe"));
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.progress(done);
         }
         if !done.is_multiple_of(self.config().monitor.log_every) {
             return Ok(());
@@ -172,8 +199,11 @@ impl Run {
         let mut entries = self.mean_over_ranks(&report.values)?;
         entries.push(("lr", report.lr));
         entries.extend(self.throughput.take());
-        let digest = self.samples_digest(batch)?;
-        Ok(self.monitor.log(stage, done, &entries, digest)?)
+        entries.push(("samples_digest", self.samples_digest(batch)?));
+        if let Some(monitor) = &mut self.monitor {
+            monitor.log(done, &entries);
+        }
+        Ok(())
     }
 
     /// The values averaged over all ranks. This waits for the device, so it is done only for steps that are logged.
@@ -185,12 +215,13 @@ impl Run {
         Ok(values.iter().map(|(name, _)| *name).zip(host).collect())
     }
 
-    /// A number that tells which samples the step consumed, whatever their order and the number of workers.
-    fn samples_digest(&self, batch: &Batch) -> Result<i64, TrainError> {
-        let own = batch.labels.iter().map(|l| fnv1a(&[l.dataset.as_bytes(), b"/", l.key.as_bytes()])).fold(0, u64::wrapping_add);
-        let mut sum = Tensor::f_from_slice(&[(own >> 12) as i64])?;
+    /// A whole number that tells which samples the step consumed, whatever their order and the number of workers.
+    fn samples_digest(&self, batch: &Batch) -> Result<f64, TrainError> {
+        // 40 bits a sample: the sums of thousands are exact in a float64.
+        let digest = |l: &Label| (fnv1a(&[l.dataset.as_bytes(), b"/", l.key.as_bytes()]) >> 24) as i64;
+        let mut sum = Tensor::f_from_slice(&[batch.labels.iter().map(digest).sum::<i64>()])?;
         self.workers.collective().all_reduce(&mut sum, ReduceOp::Sum, "samples digest")?;
-        Ok(sum.to_kind(Kind::Int64).int64_value(&[0]))
+        Ok(sum.int64_value(&[0]) as f64)
     }
 
     /// Whether pictures are due after `done` steps.
@@ -203,10 +234,11 @@ impl Run {
     ///
     /// # Errors
     /// The monitor's.
-    pub fn show(&mut self, stage: Stage, done: u64, grids: &[Grid]) -> Result<(), TrainError> {
-        if self.workers.rank() == 0 {
+    pub fn show(&mut self, done: u64, grids: &[Grid]) -> Result<(), TrainError> {
+        if let Some(monitor) = &mut self.monitor {
             for grid in grids {
-                self.monitor.image(stage, done, grid.name, &compose_grid(&grid.columns)?)?;
+                let rows: Vec<&Tensor> = grid.rows.iter().collect();
+                monitor.images(done, grid.name, &monitor::Grid::compose(grid.name, &rows)?);
             }
         }
         Ok(())
@@ -241,13 +273,13 @@ impl Run {
     pub fn leave(mut self, outcome: Outcome) -> Result<(), TrainError> {
         self.pulse.beat("checkpoint", 0);
         if let Some(id) = self.checkpointer.wait()? {
-            self.monitor.say(&format!("checkpoint {id} is safe"));
+            self.say(&format!("checkpoint {id} is safe"));
         }
-        self.monitor.say(match outcome {
+        self.say(match outcome {
             Outcome::Finished => "finished",
             Outcome::Stopped => "stopped as asked; run the same command to go on",
         });
-        self.monitor.close()?;
+        self.end_stage()?;
         self.workers.collective().barrier("end of the run")?;
         self.pulse.beat("done", 0);
         Ok(())
@@ -255,7 +287,10 @@ impl Run {
 }
 
 /// What `make` returns on rank 0, on all ranks. Where it fails there, all ranks fail, and rank 0 with the cause.
-fn from_rank_zero(workers: &Workers, make: impl FnOnce() -> Result<Vec<u8>, TrainError>) -> Result<Vec<u8>, TrainError> {
+fn from_rank_zero(
+    workers: &Workers,
+    make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
+) -> Result<Vec<u8>, TrainError> {
     let mut message = Vec::new();
     let mut failure = None;
     if workers.rank() == 0 {

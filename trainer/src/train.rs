@@ -39,7 +39,12 @@ pub fn train(run: &mut Run) -> Result<Outcome, TrainError> {
 }
 
 /// One stage, from step `start` to `iterations`.
-fn train_stage(run: &mut Run, stage: &mut dyn TrainingStage, start: u64, iterations: u64) -> Result<Outcome, TrainError> {
+fn train_stage(
+    run: &mut Run,
+    stage: &mut dyn TrainingStage,
+    start: u64,
+    iterations: u64,
+) -> Result<Outcome, TrainError> {
     if start >= iterations {
         return Ok(Outcome::Finished);
     }
@@ -52,7 +57,7 @@ fn train_stage(run: &mut Run, stage: &mut dyn TrainingStage, start: u64, iterati
         let done = step + 1;
         run.finished_step(name, done, &batch, report, &loader)?;
         if run.images_due(done) {
-            run.show(name, done, &stage.pictures(&batch)?)?;
+            run.show(done, &stage.pictures(&batch)?)?;
         }
         let stop = run.all_agree_to_stop()?;
         if stop || run.checkpoint_due(done, iterations) {

@@ -199,7 +199,8 @@ impl WeightsFile {
         })
     }
 
-    fn shape(&self, name: &str) -> Vec<i64> {
+    /// The shape of tensor `name`; empty where there is none.
+    pub fn shape(&self, name: &str) -> Vec<i64> {
         self.header.info(name).map(|info| info.shape.iter().map(|&n| n as i64).collect()).unwrap_or_default()
     }
 }

@@ -3,18 +3,20 @@
 
 use std::path::PathBuf;
 
-use defusion_trainer::model::lpips::{Lpips, LpipsNet};
+use defusion_trainer::model::lpips::Lpips;
 use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
 
-fn load(net: LpipsNet) -> Lpips {
+/// `alexnet` or `vgg16`.
+fn load(net: &str) -> Lpips {
     let folder = std::env::var_os("DEFUSION_LPIPS")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.deps/lpips")), PathBuf::from);
-    let file = match net {
-        LpipsNet::Alex => "alexnet.safetensors",
-        LpipsNet::Vgg16 => "vgg16.safetensors",
-    };
-    Lpips::load(&folder.join(file), net, Device::Cpu).expect("run scripts/lpips-weights")
+    let file = folder.join(format!("{net}.safetensors"));
+    match net {
+        "alexnet" => Lpips::alex(file, Device::Cpu),
+        _ => Lpips::vgg16(file, Device::Cpu),
+    }
+    .expect("run scripts/lpips-weights")
 }
 
 /// The golden pairs as `[1, 3, H, W]` in [-1, 1], and one of their expected figures.
@@ -39,7 +41,7 @@ fn pairs(figure: &str) -> Vec<(Tensor, Tensor, f64)> {
 #[test]
 #[ignore = "needs the weights of scripts/lpips-weights"]
 fn oracle_lpips_gives_the_reference_figures() {
-    for (net, figure) in [(LpipsNet::Alex, "lpips_alex"), (LpipsNet::Vgg16, "lpips_vgg")] {
+    for (net, figure) in [("alexnet", "lpips_alex"), ("vgg16", "lpips_vgg")] {
         let lpips = load(net);
         for (x, y, want) in pairs(figure) {
             let got = lpips.forward(&x, &y).double_value(&[0]);
@@ -52,7 +54,7 @@ fn oracle_lpips_gives_the_reference_figures() {
 #[test]
 #[ignore = "needs the weights of scripts/lpips-weights"]
 fn oracle_lpips_is_a_loss() {
-    let lpips = load(LpipsNet::Vgg16);
+    let lpips = load("vgg16");
     let (x, y, _) = pairs("lpips_vgg").remove(1);
     let (x, y) = (Tensor::cat(&[&x, &y], 0), Tensor::cat(&[&y, &y], 0));
     let x = x.set_requires_grad(true);
@@ -70,7 +72,7 @@ fn oracle_lpips_is_a_loss() {
 #[test]
 #[ignore = "needs the weights of scripts/lpips-weights"]
 fn oracle_lpips_gradient_of_a_flat_picture_is_finite() {
-    let lpips = load(LpipsNet::Vgg16);
+    let lpips = load("vgg16");
     let x = Tensor::zeros([1, 3, 64, 64], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     lpips.forward(&x, &(&x.detach() + 0.1)).sum(Kind::Float).backward();
     assert!(bool::try_from(x.grad().isfinite().all()).unwrap());

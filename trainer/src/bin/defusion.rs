@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use defusion_config::protocol::{EXIT_DONE, EXIT_USAGE};
-use defusion_trainer::{cli, evaluate, export, restore, worker};
+use defusion_trainer::data_command::{DataCommand, run_data};
+use defusion_trainer::{evaluate, export, restore, worker};
 
 /// Train and use Defusion, one model that restores degraded photographs.
 #[derive(Parser)]
@@ -18,7 +19,7 @@ struct Cli {
 enum Command {
     /// Datasets: list, prepare, verify, preview.
     #[command(subcommand)]
-    Data(cli::DataCommand),
+    Data(DataCommand),
     /// Score weights on the config's evaluation datasets.
     Evaluate(evaluate::EvaluateArgs),
     /// Write a run's weights to one safetensors file.
@@ -32,13 +33,11 @@ enum Command {
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
         .init();
     let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
-        Command::Data(command) => cli::run_data(command).map_err(Into::into),
+        Command::Data(command) => run_data(&command),
         Command::Evaluate(args) => evaluate::run_evaluate(&args).map_err(Into::into),
         Command::Export(args) => export::run_export(&args).map_err(Into::into),
         Command::Restore(args) => restore::run_restore(&args).map_err(Into::into),

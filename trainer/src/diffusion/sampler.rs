@@ -68,3 +68,68 @@ pub fn ddim(
     }
     y
 }
+
+#[cfg(test)]
+mod tests {
+    use defusion_config::BetaSchedule;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn noise() -> Tensor {
+        Tensor::randn([1, 3, 200, 200], (Kind::Float, Device::Cpu))
+    }
+
+    /// Samples from `y_t` with a network that knows y_0 = 0.3, and gives y at each call.
+    fn trace(y_t: &Tensor, eta: f64) -> (Tensor, Vec<Tensor>) {
+        let schedule = Schedule::new(BetaSchedule::Linear, 1000);
+        let mut seen = Vec::new();
+        let y0 = ddim(&schedule, &[999, 600, 200], eta, y_t, &Clip::None, |y, t| {
+            seen.push(y.copy());
+            let (signal, sigma) = schedule.signal_and_noise(t);
+            (y - 0.3 * signal) / sigma
+        });
+        (y0, seen)
+    }
+
+    #[test]
+    fn every_eta_keeps_the_marginals() {
+        let schedule = Schedule::new(BetaSchedule::Linear, 1000);
+        for eta in [0.0, 0.5, 1.0] {
+            let (y0, seen) = trace(&noise(), eta);
+            assert!((y0 - 0.3).abs().max().double_value(&[]) < 1e-5);
+            for (y, t) in seen.iter().zip([999, 600, 200]) {
+                let (signal, sigma) = schedule.signal_and_noise(t);
+                let mean = y.mean(Kind::Double).double_value(&[]);
+                let std = y.to_kind(Kind::Double).std(true).double_value(&[]);
+                // 120,000 values: five standard errors.
+                assert!((mean - 0.3 * signal).abs() < 5.0 * sigma / 346.0, "mean {mean} at {t}, eta {eta}");
+                assert!((std / sigma - 1.0).abs() < 5.0 / 489.0, "std {std} at {t}, eta {eta}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_eta_above_zero_draws_noise() {
+        let y_t = noise();
+        let ends = |eta| trace(&y_t, eta).1.pop().unwrap();
+        assert_eq!(ends(0.0), ends(0.0));
+        assert!((ends(1.0) - ends(0.0)).abs().max().double_value(&[]) > 0.1);
+    }
+
+    #[test]
+    fn clipping_to_the_picture_keeps_the_restored_one_in_range() {
+        let schedule = Schedule::new(BetaSchedule::Linear, 1000);
+        let lq = (Tensor::arange(3 * 16, (Kind::Float, Device::Cpu)) * 0.9).sin().reshape([1, 3, 4, 4]);
+        let y_t = lq.flip([3]);
+        let mut given = Vec::new();
+        let y0 = ddim(&schedule, &[900, 500, 100], 0.0, &y_t, &Clip::to_picture(&lq), |y, t| {
+            given.push(t);
+            -(y * 3)
+        });
+        assert_eq!(given, [900, 500, 100]);
+        let restored: Tensor = &lq - &y0;
+        assert!(restored.max().double_value(&[]) <= 1.0 + 1e-6 && restored.min().double_value(&[]) >= -1.0 - 1e-6);
+        assert!(y0.abs().max().double_value(&[]) > 1.0, "the clip was active");
+    }
+}

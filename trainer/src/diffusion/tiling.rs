@@ -107,3 +107,85 @@ fn ramp(n: i64, device: Device) -> Tensor {
     let centres = (Tensor::arange(n, (Kind::Float, device)) + 0.5) * (std::f64::consts::PI / n as f64);
     centres.sin().square()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(h: i64, w: i64) -> Tensor {
+        (Tensor::arange(3 * h * w, (Kind::Float, Device::Cpu)) * 0.37).sin().reshape([1, 3, h, w])
+    }
+
+    fn largest(x: &Tensor) -> f64 {
+        x.abs().max().double_value(&[])
+    }
+
+    #[test]
+    fn padding_reflects_and_repeats() {
+        assert_eq!(Vec::<i64>::try_from(reflected(4, 10, Device::Cpu)).unwrap(), [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]);
+        assert_eq!(Vec::<i64>::try_from(reflected(1, 3, Device::Cpu)).unwrap(), [0, 0, 0]);
+        let x = picture(20, 31);
+        assert_eq!(reflect_pad(&x, 32), x.reflection_pad2d([0, 1, 0, 12]));
+        assert_eq!(reflect_pad(&picture(64, 32), 32), picture(64, 32));
+        assert_eq!(reflect_pad(&picture(1, 3), 32).size(), [1, 3, 32, 32]);
+    }
+
+    #[test]
+    fn tiles_cover_the_picture_and_end_flush() {
+        assert_eq!(starts(640, 256, 192), [0, 192, 384]);
+        assert_eq!(starts(641, 256, 192), [0, 192, 384, 385]);
+        assert_eq!(starts(257, 256, 192), [0, 1]);
+        assert_eq!(starts(256, 256, 192), [0]);
+        assert_eq!(Tiling::new([96, 640], 256, 192, Device::Cpu).tiles(), 3);
+    }
+
+    #[test]
+    fn what_depends_on_pixels_alone_comes_out_as_without_tiles() {
+        let (y, lq) = (picture(50, 70), picture(50, 70).flip([3]));
+        let per_pixel = |y: &Tensor, lq: &Tensor| y * 0.5 - lq;
+        let expected = per_pixel(&y, &lq);
+        for (tile, stride, tiles) in [(32, 24, 6), (32, 32, 6), (64, 8, 2), (128, 96, 1)] {
+            let tiling = Tiling::new([50, 70], tile, stride, Device::Cpu);
+            assert_eq!(tiling.tiles(), tiles);
+            for batch in [1, 4, 100] {
+                let mut calls = 0;
+                let out = tiling.eps(&y, &lq, batch, |y, lq| {
+                    calls += 1;
+                    assert!(y.size()[0] <= batch as i64 && y.size()[2] == tile.min(50) && y.size() == lq.size());
+                    per_pixel(y, lq)
+                });
+                assert_eq!(calls, tiles.div_ceil(batch));
+                assert!(largest(&(out - &expected)) < 1e-5, "tile {tile}, stride {stride}, batch {batch}");
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_are_weighed_by_their_window() {
+        let tiling = Tiling::new([4, 6], 4, 2, Device::Cpu);
+        let zero = Tensor::zeros([1, 3, 4, 6], (Kind::Float, Device::Cpu));
+        let mut call = 0.0;
+        let out = tiling.eps(&zero, &zero, 1, |y, _| {
+            call += 1.0;
+            Tensor::full_like(y, call)
+        });
+        // Column 2: the first tile weighs sin^2(5 pi / 8), the second sin^2(pi / 8); column 3 the other way round.
+        let (far, near) =
+            ((5.0 * std::f64::consts::PI / 8.0).sin().powi(2), (std::f64::consts::PI / 8.0).sin().powi(2));
+        for (column, expected) in [(0, 1.0), (2, (far + 2.0 * near) / (far + near)), (5, 2.0)] {
+            assert!((out.double_value(&[0, 0, 1, column]) - expected).abs() < 1e-6, "column {column}");
+        }
+    }
+
+    #[test]
+    fn pictures_of_a_batch_stay_apart() {
+        let batch = Tensor::cat(&[picture(40, 40), picture(40, 40).flip([2])], 0);
+        let tiling = Tiling::new([40, 40], 32, 24, Device::Cpu);
+        let mean = |y: &Tensor, _: &Tensor| y - y.mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float);
+        let together = tiling.eps(&batch, &batch, 3, mean);
+        for i in 0..2 {
+            let one = batch.narrow(0, i, 1);
+            assert!(largest(&(tiling.eps(&one, &one, 1, mean) - together.narrow(0, i, 1))) < 1e-6);
+        }
+    }
+}

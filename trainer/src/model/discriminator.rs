@@ -79,3 +79,41 @@ impl Discriminator {
 fn leaky_relu(x: &Tensor) -> Tensor {
     x.relu().lerp(x, 0.2)
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn fresh_weights_are_normal() {
+        let store = VarStore::new(Device::Cpu);
+        Discriminator::new(&store.root(), &DiscriminatorArch::default());
+        for (name, value) in store.variables() {
+            let mean = value.mean(Kind::Double).double_value(&[]);
+            let n = value.numel() as f64;
+            if name.ends_with("weight") {
+                let center = if value.dim() == 1 { 1.0 } else { 0.0 };
+                let std = value.to_kind(Kind::Double).std(true).double_value(&[]);
+                assert!((mean - center).abs() < 5.0 * 0.02 / n.sqrt(), "{name} has mean {mean}");
+                assert!((std / 0.02 - 1.0).abs() < 5.0 / (2.0 * n).sqrt(), "{name} has deviation {std}");
+            }
+        }
+        let variables = store.variables();
+        assert_eq!(variables["main.3.bias"], Tensor::zeros_like(&variables["main.3.bias"]));
+        let bound = 1.0 / (3.0f64 * 16.0).sqrt();
+        let bias = variables["main.0.bias"].abs().max().double_value(&[]);
+        assert!(bias <= bound && bias > 0.8 * bound);
+    }
+
+    #[test]
+    fn leaky_relu_has_slope_a_fifth_below_zero() {
+        let x = Tensor::from_slice(&[-2.0f32, 0.0, 3.0]).set_requires_grad(true);
+        let y = leaky_relu(&x);
+        assert_eq!(Vec::<f32>::try_from(&y).unwrap(), [-0.4, 0.0, 3.0]);
+        y.sum(None::<Kind>).backward();
+        assert_eq!(Vec::<f32>::try_from(x.grad()).unwrap(), [0.2, 0.2, 1.0]);
+    }
+}

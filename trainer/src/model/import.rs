@@ -1,73 +1,29 @@
 //! Public weights, imported by the reference implementations' parameter names.
+//!
+//! Published checkpoints are pickles; convert them once with `safetensors.torch.save_file(state_dict, ...)`. What training
+//! frameworks put before every name (`state_dict.`, `model.`, `module.`) may stay.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use tch::Tensor;
 use tch::nn::VarStore;
-use tch::{Kind, Tensor};
 
-/// Whose names a file of weights has, and what of it is not for us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
-    /// guided-diffusion's U-Net. A file with a learned variance head (6 rows in `out.2`) loads into a network without one:
-    /// the first 3 rows are eps. The reverse is refused.
-    Unet,
-    /// taming-transformers' VQGAN; its losses (`loss.*`) are left out.
-    Tokenizer,
-    /// The discriminator out of a taming-transformers checkpoint (`loss.discriminator.*`), or alone (`main.*`).
-    Discriminator,
-}
+use crate::weights::{WeightsError, WeightsFile};
 
-/// Prefixes that training frameworks put before every name.
-const WRAPPERS: [&str; 3] = ["state_dict.", "model.", "module."];
-
-impl Reference {
-    /// The network's name for the file's `key`; `None` where it is not part of the network.
-    fn rename(self, key: &str) -> Option<&str> {
-        let mut name = key;
-        while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
-            name = inner;
-        }
-        match self {
-            Self::Unet => Some(name),
-            Self::Tokenizer => (!name.starts_with("loss.")).then_some(name),
-            // PyTorch's count of batches is not used with a fixed momentum.
-            Self::Discriminator if name.ends_with(".num_batches_tracked") => None,
-            Self::Discriminator => {
-                name.strip_prefix("loss.discriminator.").or_else(|| name.starts_with("main.").then_some(name))
-            }
-        }
-    }
-}
-
-/// Why weights were not imported. Nothing of the network has changed then, unless reading failed half-way.
+/// Why weights were not imported. The networks are unchanged then, unless the file failed while it was read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file cannot be read.
-    #[error("cannot read weights {}: {source}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is no whole safetensors file.
-    #[error("weights {} are no whole safetensors file: {reason}. Convert pickled checkpoints with \
-             `safetensors.torch.save_file(state_dict, ...)`", file.display())]
-    Format {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] WeightsError),
     /// Names or shapes are not the network's.
-    #[error("weights {} do not fit the configured network:{mismatch}", file.display())]
+    #[error("weights {} do not fit the configured {network}:{mismatch}", file.display())]
     Mismatch {
         /// The file.
         file: PathBuf,
+        /// Which network.
+        network: &'static str,
         /// All that does not fit.
         mismatch: Mismatch,
     },
@@ -84,131 +40,127 @@ pub struct Mismatch {
     pub misshaped: Vec<(String, Vec<i64>, Vec<i64>)>,
 }
 
-impl Mismatch {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const SHOWN: usize = 12;
-        let mut list = |title: &str, items: Vec<String>| {
-            if items.is_empty() {
-                return Ok(());
-            }
-            write!(f, "\n  {} {title}: {}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
-            if items.len() > SHOWN { write!(f, ", ...") } else { Ok(()) }
-        };
-        list("missing", self.missing.clone())?;
-        list("unexpected", self.unexpected.clone())?;
         let shape = |(key, file, net): &(String, Vec<i64>, Vec<i64>)| format!("{key} is {file:?}, not {net:?}");
-        list("of another shape", self.misshaped.iter().map(shape).collect())
+        let misshaped: Vec<String> = self.misshaped.iter().map(shape).collect();
+        for (title, items) in
+            [("missing", &self.missing), ("unexpected", &self.unexpected), ("of another shape", &misshaped)]
+        {
+            if !items.is_empty() {
+                let more = if items.len() > SHOWN { ", ..." } else { "" };
+                write!(f, "\n  {} {title}: {}{more}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Loads `file` into the variables of `store` under `prefix` (`"unet"`; empty for all), converting to their kind.
+/// guided-diffusion's U-Net into the `unet` part of a [`DefusionUnet`](super::defusion::DefusionUnet) registered at the
+/// root of `store`.
 ///
-/// Names and shapes are all checked before anything is written. One tensor at a time is held in memory.
+/// A file with a learned variance head (6 rows in `out.2`) loads into a network without one (3 rows): the first half is
+/// eps. The reverse is refused.
 ///
 /// # Errors
-/// See [`ImportError`]; a mismatch lists every missing, unexpected and mis-shaped key.
-pub fn import(file: &Path, reference: Reference, store: &VarStore, prefix: &str) -> Result<(), ImportError> {
-    let mut weights = Weights::open(file)?;
-    let dot = if prefix.is_empty() { "" } else { "." };
-    let start = format!("{prefix}{dot}");
-    let mut variables: BTreeMap<String, Tensor> =
-        store.variables().into_iter().filter_map(|(k, v)| Some((k.strip_prefix(&start)?.to_owned(), v))).collect();
-
-    let mut mismatch = Mismatch::default();
-    let mut plan = Vec::new();
-    for key in weights.metadata.offset_keys() {
-        let Some(name) = reference.rename(&key) else { continue };
-        let Some(variable) = variables.remove(name) else {
-            mismatch.unexpected.push(key);
-            continue;
-        };
-        let shape = weights.shape(&key);
-        if shape == variable.size() || (reference == Reference::Unet && is_variance_head(name, &shape, &variable)) {
-            plan.push((key, variable));
-        } else {
-            mismatch.misshaped.push((key, shape, variable.size()));
-        }
-    }
-    mismatch.missing = variables.into_keys().collect();
-    if !mismatch.is_empty() {
-        return Err(ImportError::Mismatch { file: file.to_owned(), mismatch });
-    }
-    for (key, mut variable) in plan {
-        let value = weights.read(&key)?.narrow(0, 0, variable.size()[0]);
-        tch::no_grad(|| variable.copy_(&value));
-    }
-    Ok(())
+/// [`ImportError`]: a mismatch lists every missing, unexpected and mis-shaped key.
+pub fn unet(store: &VarStore, file: impl AsRef<Path>) -> Result<(), ImportError> {
+    let file = WeightsFile::open(file.as_ref())?;
+    let plan = Plan::new(&file, "U-Net", store, "unet.", |key| Some(unwrapped(key)))?;
+    plan.run(&file)
 }
 
-/// Whether the file's `out.2` has rows for the variance after the network's rows for eps.
-fn is_variance_head(name: &str, shape: &[i64], variable: &Tensor) -> bool {
-    let net = variable.size();
+/// taming-transformers' VQGAN into a [`Tokenizer`](super::tokenizer::Tokenizer) registered at the root of `store` and,
+/// where both the file and the caller have one, into its discriminator. True where the discriminator came with it.
+///
+/// The other parts of the losses (`loss.*`) are left out.
+///
+/// # Errors
+/// [`ImportError`]: a mismatch lists every missing, unexpected and mis-shaped key. Then neither network has changed.
+pub fn tokenizer(
+    store: &VarStore,
+    discriminator: Option<&VarStore>,
+    file: impl AsRef<Path>,
+) -> Result<bool, ImportError> {
+    let file = WeightsFile::open(file.as_ref())?;
+    let autoencoder = Plan::new(&file, "tokenizer", store, "", autoencoder_name)?;
+    let has_critic = file.names().iter().any(|key| critic_name(key).is_some());
+    let critic = discriminator.filter(|_| has_critic);
+    let critic = critic.map(|store| Plan::new(&file, "discriminator", store, "", critic_name)).transpose()?;
+    autoencoder.run(&file)?;
+    let imported = critic.is_some();
+    critic.map_or(Ok(()), |plan| plan.run(&file))?;
+    Ok(imported)
+}
+
+fn autoencoder_name(key: &str) -> Option<&str> {
+    Some(unwrapped(key)).filter(|name| !name.starts_with("loss."))
+}
+
+fn critic_name(key: &str) -> Option<&str> {
+    // PyTorch's count of batches has no use where the momentum is fixed.
+    unwrapped(key).strip_prefix("loss.discriminator.").filter(|name| !name.ends_with("num_batches_tracked"))
+}
+
+/// `key` without what training frameworks put before it.
+fn unwrapped(key: &str) -> &str {
+    let inner = ["state_dict.", "model.", "module."].iter().find_map(|wrapper| key.strip_prefix(wrapper));
+    inner.map_or(key, unwrapped)
+}
+
+/// Which key of a file goes where; made only where all fit.
+struct Plan(Vec<(String, Tensor)>);
+
+impl Plan {
+    /// `name` gives a key's name in the network, or none where the key is not meant for it; the network's variables are
+    /// those of `store` under `prefix`.
+    fn new(
+        file: &WeightsFile,
+        network: &'static str,
+        store: &VarStore,
+        prefix: &str,
+        name: impl Fn(&str) -> Option<&str>,
+    ) -> Result<Self, ImportError> {
+        let variables = store.variables().into_iter();
+        let mut variables: BTreeMap<String, Tensor> =
+            variables.filter_map(|(name, variable)| Some((name.strip_prefix(prefix)?.to_owned(), variable))).collect();
+        let mut mismatch = Mismatch::default();
+        let mut plan = Vec::new();
+        for key in file.names() {
+            let Some(name) = name(&key) else { continue };
+            let Some(variable) = variables.remove(name) else {
+                mismatch.unexpected.push(key);
+                continue;
+            };
+            let (found, expected) = (file.shape(&key), variable.size());
+            if found == expected || is_variance_head(name, &found, &expected) {
+                plan.push((key, variable));
+            } else {
+                mismatch.misshaped.push((key, found, expected));
+            }
+        }
+        mismatch.missing = variables.into_keys().collect();
+        match mismatch == Mismatch::default() {
+            true => Ok(Self(plan)),
+            false => Err(ImportError::Mismatch { file: file.path().to_owned(), network, mismatch }),
+        }
+    }
+
+    /// Copies one tensor at a time, converted to its variable's type.
+    fn run(self, file: &WeightsFile) -> Result<(), ImportError> {
+        self.0.into_iter().try_for_each(|(key, mut variable)| {
+            let value = file.tensor(&key)?.narrow(0, 0, variable.size()[0]);
+            tch::no_grad(|| variable.copy_(&value));
+            Ok(())
+        })
+    }
+}
+
+/// Whether the file's last layer has as many rows for the variance as the network has for eps.
+fn is_variance_head(name: &str, found: &[i64], expected: &[i64]) -> bool {
     matches!(name, "out.2.weight" | "out.2.bias")
-        && shape.len() == net.len()
-        && shape[0] == 2 * net[0]
-        && shape[1..] == net[1..]
-}
-
-/// A safetensors file, read tensor by tensor.
-struct Weights {
-    path: PathBuf,
-    file: File,
-    metadata: Metadata,
-    /// Where the tensors' bytes begin.
-    data: u64,
-}
-
-impl Weights {
-    fn open(path: &Path) -> Result<Self, ImportError> {
-        let read = |source| ImportError::Read { file: path.to_owned(), source };
-        let format = |reason: String| ImportError::Format { file: path.to_owned(), reason };
-        let mut file = File::open(path).map_err(read)?;
-        let length = file.metadata().map_err(read)?.len();
-        let mut header = vec![0; 8];
-        file.read_exact(&mut header).map_err(|_| format("it is shorter than 8 bytes".into()))?;
-        let size = u64::from_le_bytes(header[..8].try_into().expect("8 bytes"));
-        if size > length.saturating_sub(8) {
-            return Err(format(format!("its header claims {size} bytes of {length}")));
-        }
-        header.resize(8 + size as usize, 0);
-        file.read_exact(&mut header[8..]).map_err(read)?;
-        let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|e| format(e.to_string()))?;
-        let data = 8 + size;
-        if data + metadata.data_len() as u64 != length {
-            return Err(format(format!(
-                "it has {length} bytes, its header says {}",
-                data + metadata.data_len() as u64
-            )));
-        }
-        Ok(Self { path: path.to_owned(), file, metadata, data })
-    }
-
-    fn shape(&self, key: &str) -> Vec<i64> {
-        self.metadata.info(key).map(|info| info.shape.iter().map(|&n| n as i64).collect()).unwrap_or_default()
-    }
-
-    fn read(&mut self, key: &str) -> Result<Tensor, ImportError> {
-        let format = |reason: String| ImportError::Format { file: self.path.clone(), reason };
-        let info = self.metadata.info(key).ok_or_else(|| format(format!("{key} vanished")))?;
-        let kind = match info.dtype {
-            Dtype::F64 => Kind::Double,
-            Dtype::F32 => Kind::Float,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            other => return Err(format(format!("{key} is {other:?}, not floating-point"))),
-        };
-        let (from, to) = info.data_offsets;
-        let mut bytes = vec![0; to - from];
-        let read = |source| ImportError::Read { file: self.path.clone(), source };
-        self.file.seek(SeekFrom::Start(self.data + from as u64)).map_err(read)?;
-        self.file.read_exact(&mut bytes).map_err(read)?;
-        let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
-        Ok(Tensor::from_data_size(&bytes, &shape, kind))
-    }
+        && found.len() == expected.len()
+        && found[0] == 2 * expected[0]
+        && found[1..] == expected[1..]
 }

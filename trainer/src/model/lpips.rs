@@ -11,10 +11,8 @@ use crate::weights::{WeightsError, WeightsFile};
 
 /// Which network the distance is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LpipsNet {
-    /// AlexNet: the variant that the literature's tables use.
+enum LpipsNet {
     Alex,
-    /// VGG16: the variant that VQGAN is trained with.
     Vgg16,
 }
 
@@ -79,11 +77,23 @@ impl LpipsNet {
 }
 
 impl Lpips {
-    /// Loads the frozen weights from a safetensors file.
+    /// AlexNet, the variant that the literature's tables use, from a safetensors file.
     ///
     /// # Errors
     /// [`WeightsError`] where the file is unreadable or is not that network's.
-    pub fn load(path: &Path, net: LpipsNet, device: Device) -> Result<Self, WeightsError> {
+    pub fn alex(file: impl AsRef<Path>, device: Device) -> Result<Self, WeightsError> {
+        Self::load(file.as_ref(), LpipsNet::Alex, device)
+    }
+
+    /// VGG16, the variant that VQGAN is trained with, from a safetensors file.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where the file is unreadable or is not that network's.
+    pub fn vgg16(file: impl AsRef<Path>, device: Device) -> Result<Self, WeightsError> {
+        Self::load(file.as_ref(), LpipsNet::Vgg16, device)
+    }
+
+    fn load(path: &Path, net: LpipsNet, device: Device) -> Result<Self, WeightsError> {
         let file = WeightsFile::open(path)?;
         let tensor = |name: String| Ok(file.tensor(&name)?.to_device(device).to_kind(Kind::Float));
         let mut layers = Vec::new();

@@ -9,6 +9,7 @@
 //! | [`discriminator`] | PatchGAN | taming-transformers `NLayerDiscriminator` |
 //! | [`unet`] | diffusion U-Net | guided-diffusion `UNetModel` |
 //! | [`bridge`], [`adapter`], [`defusion`] | what Defusion adds to it | this project |
+//! | [`lpips`] | perceptual distance (frozen, read from a file) | lpips `LPIPS` |
 //!
 //! Fresh parameters are drawn as PyTorch's layers draw theirs, and the layers that the references start at zero start at
 //! zero. Activations are `[B, C, H, W]` in either memory format: what comes out has the format of what goes in.

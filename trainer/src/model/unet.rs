@@ -220,3 +220,39 @@ impl Builder<'_, '_> {
         Layer::Res(ResBlock::new(&path, widths, self.arch, resample, None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn fresh_parameters_are_drawn_as_pytorch_draws_them() {
+        let arch =
+            UnetArch { model_channels: 64, num_head_channels: 32, channel_mult: vec![1, 2], ..UnetArch::default() };
+        let store = VarStore::new(Device::Cpu);
+        Unet::new(&store.root(), &UnetArch { attention_downsamples: vec![2], ..arch });
+        let variables = store.variables();
+        let fan_in = |weight: &str| {
+            let size = variables[weight].size();
+            variables[weight].numel() as f64 / size[0] as f64
+        };
+        for (name, value) in &variables {
+            let is_norm = ["norm.", "in_layers.0.", "out_layers.0.", "out.0."].iter().any(|part| name.contains(part));
+            let is_zero = ["out_layers.3.", "proj_out.", "out.2."].iter().any(|part| name.contains(part));
+            if is_norm || is_zero {
+                let expected = if is_norm && name.ends_with("weight") { 1.0 } else { 0.0 };
+                assert!(bool::try_from(value.eq(expected).all()).unwrap(), "{name} is not {expected}");
+                continue;
+            }
+            let bound = 1.0 / fan_in(&name.replace(".bias", ".weight")).sqrt();
+            let largest = value.abs().max().double_value(&[]);
+            assert!(largest <= bound && largest > 0.8 * bound, "{name} reaches {largest}, not nearly {bound}");
+            // The standard deviation of U(-b, b), within five standard errors of its estimate.
+            let std = value.to_kind(Kind::Double).std(true).double_value(&[]) * 3f64.sqrt() / bound;
+            assert!((std - 1.0).abs() < 5.0 * (0.2 / value.numel() as f64).sqrt(), "{name}: {std}");
+        }
+    }
+}

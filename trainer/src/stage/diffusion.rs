@@ -39,6 +39,7 @@ impl DiffusionTraining {
     /// Where pretrained weights do not fit or the workers cannot agree on the start.
     pub fn new(config: &Config, workers: &Workers) -> Result<Self, StageError> {
         let stage = &config.diffusion;
+        super::seed_weights(config.seed, Stage::Diffusion);
         let vars = nn::VarStore::new(workers.device());
         let tokens = Tokenizer::token_count(&config.model.tokenizer, i64::from(config.data.grounds.size));
         let unet = DefusionUnet::new(&vars.root(), &config.model, tokens);
@@ -158,8 +159,8 @@ impl DiffusionTraining {
             restore_batch(unet, schedule, &config.diffusion.sampler, &lq, tokens.as_ref(), config.seed)
         });
         Ok(vec![
-            Grid { name: "picture, restored, target", columns: vec![lq, restored, target] },
-            Grid { name: "instruction, ground", columns: vec![v, null] },
+            Grid { name: "degraded_restored_target", rows: vec![lq, restored, target] },
+            Grid { name: "instruction_ground", rows: vec![v, null] },
         ])
     }
 }

@@ -10,6 +10,7 @@ pub use engine::{Engine, Times};
 pub use tokenizer::TokenizerTraining;
 
 use defusion_config::Stage;
+use defusion_dataloader::Rng;
 use defusion_dataloader::loader::Batch;
 use tch::{Device, Tensor};
 
@@ -70,13 +71,13 @@ pub struct StepReport {
     pub times: Times,
 }
 
-/// A row of pictures for TensorBoard.
+/// Pictures for TensorBoard.
 #[derive(Debug)]
 pub struct Grid {
-    /// What the columns show.
+    /// What the rows show: `a-z`, `0-9`, `_`.
     pub name: &'static str,
-    /// Columns, each `[B, 3, H, W]` float32 in [-1, 1].
-    pub columns: Vec<Tensor>,
+    /// Rows of pictures, each `[B, 3, H, W]` float32 in [-1, 1].
+    pub rows: Vec<Tensor>,
 }
 
 /// A stage as the loop sees it.
@@ -116,3 +117,13 @@ fn picture_tensor(values: &[f32], side: usize, device: Device) -> Result<Tensor,
         _ => Ok(host),
     }
 }
+
+/// Makes the fresh weights of a stage's networks a function of the run's seed.
+fn seed_weights(seed: u64, stage: Stage) {
+    let mut rng = Rng::new(seed, &[WEIGHTS, stage as u64]);
+    // tch takes a signed seed; the sign carries nothing.
+    tch::manual_seed((rng.u64() >> 1) as i64);
+}
+
+/// Separates the draws of weights from those of samples.
+const WEIGHTS: u64 = 0x77_6569_6768_7473;

@@ -11,11 +11,11 @@ use super::engine::{Clock, Engine, EngineError, EngineOptions};
 use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
-use crate::model::{BatchStatistics, ForwardOptions};
 use crate::model::discriminator::Discriminator;
 use crate::model::import::{Reference, import};
 use crate::model::lpips::Lpips;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::{BatchStatistics, ForwardOptions};
 use crate::parallel::{ParallelError, ReduceOp, batch_statistics};
 use crate::workers::Workers;
 
@@ -57,6 +57,7 @@ impl TokenizerTraining {
     /// Where pretrained or perceptual weights do not fit, or the workers cannot agree on the start.
     pub fn new(config: &Config, workers: &Workers) -> Result<Self, StageError> {
         let stage = &config.tokenizer;
+        super::seed_weights(config.seed, Stage::Tokenizer);
         let weights = |e: &dyn std::fmt::Display| StageError::Weights(e.to_string());
         let vars = nn::VarStore::new(workers.device());
         let tokenizer = Tokenizer::new(&vars.root(), &config.model.tokenizer);
@@ -167,7 +168,13 @@ impl TokenizerTraining {
     }
 
     /// The discriminator's half: hinge loss on the pictures and on what the autoencoder made of them.
-    fn train_critic(&mut self, v: &Tensor, fakes: &[Tensor], step: u64, clock: &mut Clock) -> Result<Tensor, EngineError> {
+    fn train_critic(
+        &mut self,
+        v: &Tensor,
+        fakes: &[Tensor],
+        step: u64,
+        clock: &mut Clock,
+    ) -> Result<Tensor, EngineError> {
         let stage = &self.config.tokenizer;
         self.critic.begin_step()?;
         let mut row = 0;
@@ -184,7 +191,8 @@ impl TokenizerTraining {
     fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, EngineError> {
         let mut clock = Clock::start();
         let v = picture_tensor(&batch.instruction, batch.size, self.generator.device())?;
-        let (lr, disc_start) = (self.config.tokenizer.lr.at(step, self.config.tokenizer.iterations), self.config.tokenizer.disc_start);
+        let (lr, disc_start) =
+            (self.config.tokenizer.lr.at(step, self.config.tokenizer.iterations), self.config.tokenizer.disc_start);
         let generated = self.train_generator(&v, step, &mut clock)?;
         let update = self.generator.update(step, lr, 0.0, &mut clock)?;
         let mean = |parts: &[Tensor]| Tensor::stack(parts, 0).mean(Kind::Float);
@@ -241,6 +249,6 @@ impl TrainingStage for TokenizerTraining {
             let e = tokenizer.encode(&v, &ForwardOptions::EVAL);
             tokenizer.decode(&tokenizer.quantize(&e, config.tokenizer.codebook_loss).z_q, &ForwardOptions::EVAL)
         });
-        Ok(vec![Grid { name: "instruction, reconstructed", columns: vec![v, reconstructed] }])
+        Ok(vec![Grid { name: "instruction_reconstructed", rows: vec![v, reconstructed] }])
     }
 }

@@ -80,9 +80,14 @@ pub fn shapes(store: &VarStore) -> BTreeMap<String, Vec<i64>> {
 /// Asserts that the network has exactly these parameters, and gives them the values of the rule.
 pub fn fill(store: &VarStore, parameters: &[(String, Vec<i64>)]) {
     assert_eq!(shapes(store), parameters.iter().cloned().collect());
+    fill_under(store, "");
+}
+
+/// Gives the parameters under `prefix` the values of the rule, by their names after it.
+pub fn fill_under(store: &VarStore, prefix: &str) {
     for (name, mut variable) in store.variables() {
-        if variable.requires_grad() {
-            let value = Tensor::from_slice(&rule(&name, &variable.size())).reshape(variable.size());
+        if let (Some(name), true) = (name.strip_prefix(prefix), variable.requires_grad()) {
+            let value = Tensor::from_slice(&rule(name, &variable.size())).reshape(variable.size());
             tch::no_grad(|| variable.copy_(&value));
         }
     }

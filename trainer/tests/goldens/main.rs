@@ -4,6 +4,7 @@
 //! The figures hold no parameters. Those follow from their names by a rule ([`golden::fill`]), so that filling a network of
 //! ours by name also proves every name and shape.
 
+mod conditioning;
 mod diffusion;
 mod discriminator;
 mod golden;

@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 use crate::golden::{Golden, assert_agrees, channels_last, error, fill};
 
 /// The reference's configuration in ours, which calls `attention_resolutions` what they are.
-fn arch(config: &Value) -> UnetArch {
+pub fn arch(config: &Value) -> UnetArch {
     let mut config = config.as_object().unwrap().clone();
     config.remove("image_size");
     let attention = config.remove("attention_resolutions").unwrap();

@@ -1,0 +1,163 @@
+//! A bounded folder of remote shards, shared by the workers of a host.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use defusion_config::RemoteCache;
+use sha2::{Digest, Sha256};
+
+use crate::shard::{ShardEntry, ShardError};
+use crate::store::Store;
+
+/// Bytes of one request.
+const RANGE: u64 = 16 << 20;
+
+/// A cache of whole shard files, each named by its sha256. Processes may share it: a file appears under its name only
+/// when it is whole and verified, one process at a time fetches it, and those that lose the race use it.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    max_bytes: u64,
+}
+
+impl Cache {
+    /// The cache that the config describes; makes its folder.
+    ///
+    /// # Errors
+    /// [`ShardError::Cache`].
+    pub fn open(config: &RemoteCache) -> Result<Self, ShardError> {
+        let dir = match &config.dir {
+            Some(dir) => PathBuf::from(dir),
+            None => std::env::temp_dir().join("defusion-shards"),
+        };
+        std::fs::create_dir_all(&dir).map_err(|e| error(&dir, format!("cannot be made: {e}; set data.cache.dir")))?;
+        Ok(Self { dir, max_bytes: (config.max_gib.max(0.0) * (1u64 << 30) as f64) as u64 })
+    }
+
+    /// The local file of a shard, fetched and verified if it is not there.
+    ///
+    /// # Errors
+    /// [`ShardError`] naming the shard, or the cache's folder where that is to blame.
+    pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<PathBuf, ShardError> {
+        let path = self.dir.join(format!("{}.parquet", entry.sha256));
+        if is_whole(&path, entry) {
+            touch(&path);
+            return Ok(path);
+        }
+        // Held while fetching; the kernel drops it when the process dies, however it dies. Lock files stay: deleting
+        // one would let two processes hold "the" lock.
+        let _fetching = lock(&self.dir.join(format!("{}.lock", entry.sha256)))?;
+        if !is_whole(&path, entry) {
+            let part = self.dir.join(format!("{}.part", entry.sha256));
+            let fetched = self
+                .reserve(entry.bytes, &part)
+                .and_then(|file| self.download(store, entry, file))
+                .and_then(|()| std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string())));
+            if let Err(e) = fetched {
+                // A part that stays is overwritten by the next try.
+                let _ = std::fs::remove_file(&part);
+                return Err(e);
+            }
+        }
+        touch(&path);
+        Ok(path)
+    }
+
+    fn download(&self, store: &Store, entry: &ShardEntry, mut file: File) -> Result<(), ShardError> {
+        let full = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::StorageFull => {
+                error(&self.dir, "its disk is full: free some space, or lower data.cache.max_gib".into())
+            }
+            _ => error(&self.dir, format!("cannot be written: {e}")),
+        };
+        let mut digest = Sha256::new();
+        let mut start = 0;
+        while start < entry.bytes {
+            let end = entry.bytes.min(start + RANGE);
+            let bytes = store.get_range(&entry.file, start..end)?;
+            if bytes.len() as u64 != end - start {
+                let message =
+                    format!("ends at byte {}, but the manifest says {}", start + bytes.len() as u64, entry.bytes);
+                return Err(ShardError::shard(store.url_of(&entry.file), message));
+            }
+            digest.update(&bytes);
+            file.write_all(&bytes).map_err(full)?;
+            start = end;
+        }
+        let sha256 = crate::shard::hex(&digest.finalize());
+        if sha256 != entry.sha256 {
+            let message = format!("has sha256 {sha256}, but the manifest says {}", entry.sha256);
+            return Err(ShardError::shard(store.url_of(&entry.file), message));
+        }
+        Ok(())
+    }
+
+    /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`.
+    fn reserve(&self, bytes: u64, part: &Path) -> Result<File, ShardError> {
+        if bytes > self.max_bytes {
+            let message = format!("a shard has {bytes} bytes, more than the whole cache: raise data.cache.max_gib");
+            return Err(error(&self.dir, message));
+        }
+        let _counting = lock(&self.dir.join("room.lock"))?;
+        let _ = std::fs::remove_file(part);
+        let (mut held, mut shards) = (0u64, Vec::new());
+        let entries = std::fs::read_dir(&self.dir).map_err(|e| error(&self.dir, e.to_string()))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(metadata) = entry.metadata() else { continue };
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("parquet") => {
+                    held += metadata.len();
+                    shards.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
+                }
+                // Left by a process that died, or being fetched.
+                Some("part") if !is_locked(&path.with_extension("lock")) => {
+                    let _ = std::fs::remove_file(&path);
+                }
+                Some("part") => held += metadata.len(),
+                _ => {}
+            }
+        }
+        shards.sort_unstable();
+        for (_, len, path) in shards {
+            if held.saturating_add(bytes) <= self.max_bytes {
+                break;
+            }
+            // A reader that has it open keeps what it reads; one that wants it later fetches it again.
+            if std::fs::remove_file(&path).is_ok() {
+                held -= len;
+            }
+        }
+        let file = File::create(part).map_err(|e| error(part, e.to_string()))?;
+        file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
+        Ok(file)
+    }
+}
+
+/// Waits for the lock; it is held as long as the file is open.
+fn lock(path: &Path) -> Result<File, ShardError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|e| error(path, e.to_string()))?;
+    file.lock().map_err(|e| error(path, format!("cannot be locked: {e}")))?;
+    Ok(file)
+}
+
+fn is_locked(path: &Path) -> bool {
+    let file = OpenOptions::new().write(true).open(path);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
+fn error(path: &Path, message: String) -> ShardError {
+    ShardError::Cache { dir: path.display().to_string(), message }
+}
+
+fn is_whole(path: &Path, entry: &ShardEntry) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.len() == entry.bytes)
+}
+
+/// Marks the file as used now: eviction goes by this time. A file that cannot be marked is merely evicted earlier.
+fn touch(path: &Path) {
+    let _ = File::options().append(true).open(path).and_then(|f| f.set_modified(SystemTime::now()));
+}

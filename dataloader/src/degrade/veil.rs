@@ -1,0 +1,68 @@
+//! Haze, and the veil of heavy rain: `x t + A (1 - t)`, with transmission `t = exp(-beta d)` and airlight `A`
+//! (Koschmieder; ranges of RESIDE, OneRestore's `syn_data.py` and HeavyRainRemoval's `render_haze.m`).
+
+use defusion_config::synthesis::Veil;
+
+use super::rain::Rain;
+use super::{Depth, Setting};
+use crate::{Picture, Rng};
+
+/// Haze.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Haze {
+    /// Attenuation at depth 1.
+    pub beta: f64,
+    /// Airlight, the same in all channels.
+    pub airlight: f64,
+    /// Depth.
+    pub depth: Depth,
+}
+
+impl Haze {
+    pub(super) fn draw(setting: &Setting, rng: &mut Rng) -> Self {
+        Self::draw_in(&setting.synthesis.haze, setting, rng)
+    }
+
+    fn draw_in(range: &Veil, setting: &Setting, rng: &mut Rng) -> Self {
+        Self {
+            beta: rng.range(setting.severity.rising(range.beta)),
+            airlight: rng.range(range.airlight),
+            depth: Depth::draw(setting, rng),
+        }
+    }
+
+    pub(super) fn render(&self, picture: &mut Picture, mut rng: Rng) {
+        let (width, height) = (picture.width(), picture.height());
+        let mut transmission = self.depth.map(width, height, &mut rng);
+        let beta = self.beta as f32;
+        transmission.iter_mut().for_each(|d| *d = (-beta * *d).exp());
+        let airlight = self.airlight as f32;
+        for plane in picture.data_mut().chunks_exact_mut(width * height) {
+            for (v, t) in plane.iter_mut().zip(&*transmission) {
+                *v = airlight + t * (*v - airlight);
+            }
+        }
+    }
+}
+
+/// Rain streaks, clipped, and then a veil over them (Outdoor-Rain).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeavyRain {
+    /// The streaks.
+    pub streaks: Rain,
+    /// The veil.
+    pub veil: Haze,
+}
+
+impl HeavyRain {
+    pub(super) fn draw(setting: &Setting, rng: &mut Rng) -> Self {
+        let streaks = Rain::draw(setting, rng);
+        Self { streaks, veil: Haze::draw_in(&setting.synthesis.heavy_rain, setting, rng) }
+    }
+
+    pub(super) fn render(&self, picture: &mut Picture, rng: Rng) {
+        self.streaks.render(picture, rng.fork(0));
+        picture.data_mut().iter_mut().for_each(|v| *v = v.min(1.0));
+        self.veil.render(picture, rng.fork(1));
+    }
+}

@@ -1,0 +1,233 @@
+//! Random textures.
+
+use super::regular::grey;
+use super::spectrum::{self, Complex};
+use crate::degrade::normal::Normals;
+use crate::degrade::value_noise::ValueNoise;
+use crate::{Picture, Rng};
+
+/// Gaussian, uniform or binary noise, or Gaussian noise of its own in every channel.
+pub(super) fn white_noise(side: usize, rng: &mut Rng) -> Picture {
+    let kind = rng.below(4);
+    let spread = rng.range([0.1, 0.25]) as f32;
+    let mut normals = Normals::new(rng.fork(0));
+    let n = side * side;
+    if kind == 3 {
+        let mut picture = Picture::filled(side, side, 0.0);
+        picture.data_mut().iter_mut().for_each(|v| *v = (0.5 + spread * normals.next()).clamp(0.0, 1.0));
+        return picture;
+    }
+    let plane: Vec<f32> = (0..n)
+        .map(|_| match kind {
+            0 => (0.5 + spread * normals.next()).clamp(0.0, 1.0),
+            1 => 0.5 + 2.0 * spread * (2.0 * rng.f32() - 1.0),
+            _ => 0.5 + if rng.u64() & 1 == 0 { 2.0 * spread } else { -2.0 * spread },
+        })
+        .collect();
+    grey(side, &plane)
+}
+
+/// Scales a plane to mean 0.5 and the given standard deviation, clamped to [0, 1].
+fn normalise(plane: &mut [f32], spread: f32) {
+    let n = plane.len().max(1) as f32;
+    let mean = plane.iter().sum::<f32>() / n;
+    let variance = plane.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n;
+    let scale = spread / variance.sqrt().max(1e-6);
+    plane.iter_mut().for_each(|v| *v = (0.5 + scale * (*v - mean)).clamp(0.0, 1.0));
+}
+
+/// Grey, or a plane of its own for each channel.
+fn grey_or_colour(side: usize, rng: &mut Rng, mut planes: impl FnMut(&mut Rng) -> [Vec<f32>; 3]) -> Picture {
+    let colour = rng.chance(0.5);
+    let spread = rng.range([0.08, 0.2]) as f32;
+    let mut planes = planes(rng);
+    planes.iter_mut().for_each(|plane| normalise(plane, spread));
+    if !colour {
+        return grey(side, &planes[0]);
+    }
+    let mut picture = Picture::filled(side, side, 0.0);
+    for (to, from) in picture.data_mut().chunks_exact_mut(side * side).zip(&planes) {
+        to.copy_from_slice(from);
+    }
+    picture
+}
+
+/// Gaussian noise whose power falls as 1/f^a, a in [0.5, 2].
+pub(super) fn power_law_noise(side: usize, rng: &mut Rng) -> Picture {
+    let exponent = rng.range([0.5, 2.0]);
+    grey_or_colour(side, rng, |rng| {
+        let [a, b] = power_law(side, exponent, rng);
+        let [c, _] = power_law(side, exponent, rng);
+        [a, b, c]
+    })
+}
+
+/// Two independent planes of power spectrum 1/f^exponent: the real and the imaginary part of a filtered complex noise.
+/// The noise is periodic over the next power of two.
+pub(super) fn power_law(side: usize, exponent: f64, rng: &mut Rng) -> [Vec<f32>; 2] {
+    let period = side.next_power_of_two();
+    let mut normals = Normals::new(rng.fork(1));
+    rng.u64();
+    let frequency = |k: usize| k.min(period - k) as f32;
+    let power = (-exponent / 4.0) as f32;
+    let mut values: Vec<Complex> = (0..period * period)
+        .map(|i| {
+            let (u, v) = (frequency(i % period), frequency(i / period));
+            // Amplitude is the root of power, and f the root of u^2 + v^2.
+            let amplitude = if i == 0 { 0.0 } else { (u * u + v * v).powf(power) };
+            [amplitude * normals.next(), amplitude * normals.next()]
+        })
+        .collect();
+    spectrum::transform(&mut values, period);
+    let part = |c: usize| {
+        values.chunks_exact(period).take(side).flat_map(|row| row[..side].iter().map(move |z| z[c])).collect()
+    };
+    [part(0), part(1)]
+}
+
+/// Fractional Brownian motion by octaves of value noise, Hurst exponent 0.2 to 0.9.
+pub(super) fn fractal_noise(side: usize, rng: &mut Rng) -> Picture {
+    let gain = 2f64.powf(-rng.range([0.2, 0.9]));
+    let noise = ValueNoise { coarsest: side as f64 / 2.0, finest: 2.0, gain };
+    grey_or_colour(side, rng, |rng| [0, 1, 2].map(|_| noise.field(side, side, rng).to_vec()))
+}
+
+/// Radii of dead leaves on a tile of 128 pixels.
+const LEAF_RADII: [f64; 2] = [2.0, 40.0];
+
+/// A radius whose density falls as r^-3 on [low, high], by inverting its distribution.
+pub(super) fn leaf_radius([low, high]: [f64; 2], rng: &mut Rng) -> f64 {
+    let (a, b) = (low.powi(-2), high.powi(-2));
+    (a - rng.f64() * (a - b)).powf(-0.5)
+}
+
+/// Dead leaves, grey or coloured.
+pub(super) fn dead_leaves(side: usize, rng: &mut Rng) -> Picture {
+    let colour = rng.chance(0.5);
+    leaves(side, colour, rng)
+}
+
+/// Dead leaves, coloured.
+pub(super) fn coloured_leaves(side: usize, rng: &mut Rng) -> Picture {
+    leaves(side, true, rng)
+}
+
+/// Discs of density r^-3 on [2, 40] pixels (side 128) and values in [0.25, 0.75], laid from the front to the back until
+/// no gap is left: an exact sample of the stationary model (Kendall and Thönnes, 1999).
+fn leaves(side: usize, colour: bool, rng: &mut Rng) -> Picture {
+    let scale = side as f64 / 128.0;
+    let [low, high] = LEAF_RADII.map(|r| r * scale);
+    let n = side * side;
+    let mut picture = Picture::filled(side, side, 0.5);
+    let mut open = vec![true; n];
+    let mut left = n;
+    // About 6000 leaves close a tile; the bound only ends a run that no generator gives.
+    for _ in 0..200_000 {
+        if left == 0 {
+            break;
+        }
+        let r = leaf_radius([low, high], rng);
+        // A leaf's centre may lie outside, as far as the largest leaf reaches.
+        let [cx, cy] = [0, 1].map(|_| rng.range([-high, side as f64 + high]));
+        let grey = rng.range([0.25, 0.75]) as f32;
+        let values = if colour { [0, 1, 2].map(|_| rng.range([0.25, 0.75]) as f32) } else { [grey; 3] };
+        let rows = |c: f64| (c - r).ceil().max(0.0) as usize..((c + r).floor() + 1.0).clamp(0.0, side as f64) as usize;
+        for y in rows(cy) {
+            let half = (r * r - (y as f64 - cy).powi(2)).max(0.0).sqrt();
+            let first = (cx - half).ceil().max(0.0) as usize;
+            let end = ((cx + half).floor() + 1.0).clamp(0.0, side as f64) as usize;
+            for i in y * side + first..y * side + end.max(first) {
+                if std::mem::take(&mut open[i]) {
+                    left -= 1;
+                    (0..3).for_each(|c| picture.data_mut()[c * n + i] = values[c]);
+                }
+            }
+        }
+    }
+    picture
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mean power of the frequencies whose distance from 0 is in [low, high), with a Hann window against leakage.
+    fn power(plane: &[f32], side: usize, [low, high]: [f64; 2]) -> f64 {
+        let window = |i: usize| 0.5 - 0.5 * (std::f32::consts::TAU * (i as f32 + 0.5) / side as f32).cos();
+        let mean = plane.iter().sum::<f32>() / plane.len() as f32;
+        let mut values: Vec<Complex> =
+            plane.iter().enumerate().map(|(i, v)| [(v - mean) * window(i % side) * window(i / side), 0.0]).collect();
+        spectrum::transform(&mut values, side);
+        let frequency = |k: usize| k.min(side - k) as f64;
+        let (mut sum, mut count) = (0.0, 0);
+        for (i, [re, im]) in values.into_iter().enumerate() {
+            if (low..high).contains(&frequency(i % side).hypot(frequency(i / side))) {
+                sum += f64::from(re * re + im * im);
+                count += 1;
+            }
+        }
+        sum / f64::from(count)
+    }
+
+    /// Slope of log power over log frequency between 4 and 48 cycles of a 128-pixel tile, averaged over draws.
+    fn slope(draw: impl Fn(u64) -> Vec<f32>) -> f64 {
+        let bands: Vec<[f64; 2]> = (0..7).map(|i| [4.0 * 1.426f64.powi(i), 4.0 * 1.426f64.powi(i + 1)]).collect();
+        let mut powers = vec![0.0; bands.len()];
+        for seed in 0..16 {
+            let plane = draw(seed);
+            powers.iter_mut().zip(&bands).for_each(|(sum, band)| *sum += power(&plane, 128, *band));
+        }
+        let points: Vec<[f64; 2]> =
+            bands.iter().zip(powers).map(|([low, high], p)| [(low * high).sqrt().ln(), p.ln()]).collect();
+        let n = points.len() as f64;
+        let [mx, my] = [0, 1].map(|i| points.iter().map(|p| p[i]).sum::<f64>() / n);
+        points.iter().map(|[x, y]| (x - mx) * (y - my)).sum::<f64>()
+            / points.iter().map(|[x, _]| (x - mx).powi(2)).sum::<f64>()
+    }
+
+    #[test]
+    fn power_law_noise_has_the_stated_slope() {
+        for exponent in [0.0, 0.5, 1.0, 2.0] {
+            let found = slope(|seed| power_law(128, exponent, &mut Rng::new(seed, &[])).into_iter().next().unwrap());
+            assert!((found + exponent).abs() < 0.1, "1/f^{exponent}: slope {found}");
+        }
+    }
+
+    /// Power of fractional Brownian motion in the plane falls as f^-(2 H + 2).
+    #[test]
+    fn fractal_noise_has_the_slope_of_its_gain() {
+        for hurst in [0.2f64, 0.8] {
+            let noise = ValueNoise { coarsest: 64.0, finest: 2.0, gain: 2f64.powf(-hurst) };
+            let found = slope(|seed| noise.field(128, 128, &mut Rng::new(seed, &[])).to_vec());
+            assert!((found + 2.0 * hurst + 2.0).abs() < 0.5, "H {hurst}: slope {found}");
+        }
+    }
+
+    #[test]
+    fn leaf_radii_follow_the_inverse_cube() {
+        let mut rng = Rng::new(1, &[]);
+        let n = 200_000;
+        let radii: Vec<f64> = (0..n).map(|_| leaf_radius(LEAF_RADII, &mut rng)).collect();
+        assert!(radii.iter().all(|r| (2.0..=40.0).contains(r)));
+        for limit in [2.5, 4.0, 8.0, 20.0f64] {
+            let share = radii.iter().filter(|r| **r < limit).count() as f64 / f64::from(n);
+            let expected = (0.25 - limit.powi(-2)) / (0.25 - 40f64.powi(-2));
+            assert!((share - expected).abs() < 0.005, "below {limit}: {share}, {expected}");
+        }
+    }
+
+    #[test]
+    fn leaves_fill_the_tile_with_values_of_their_range() {
+        for seed in 0..5 {
+            let tile = dead_leaves(128, &mut Rng::new(seed, &[]));
+            assert!(tile.data().iter().all(|v| (0.25..=0.75).contains(v)));
+            // A leaf is one value: neighbours are mostly equal, and many values occur.
+            let plane = tile.plane(0);
+            let equal = plane.windows(2).filter(|w| w[0] == w[1]).count();
+            let mut distinct: Vec<u32> = plane.iter().map(|v| v.to_bits()).collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert!(equal > plane.len() / 2 && distinct.len() > 200, "{equal} {}", distinct.len());
+        }
+    }
+}

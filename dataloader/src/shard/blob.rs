@@ -1,0 +1,255 @@
+//! A picture as a blob: an index and its tiles.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::TileCodec;
+use super::tile::{Sample, TileDecoder, TileEncoder};
+use crate::Picture;
+use crate::pixels::{Pixels, Samples};
+
+/// The tiles of a picture: `across` x `down` of them, those at the right and bottom edges smaller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    width: usize,
+    height: usize,
+    tile: usize,
+}
+
+impl Grid {
+    pub(crate) fn new(width: u32, height: u32, tile: u32) -> Self {
+        Self { width: width as usize, height: height as usize, tile: tile as usize }
+    }
+
+    fn across(&self) -> usize {
+        self.width.div_ceil(self.tile)
+    }
+
+    pub(crate) fn tiles(&self) -> usize {
+        self.across() * self.height.div_ceil(self.tile)
+    }
+
+    /// Left, top, width, height of a tile.
+    fn rect(&self, column: usize, row: usize) -> Rect {
+        let (x, y) = (column * self.tile, row * self.tile);
+        Rect { x, y, w: self.tile.min(self.width - x), h: self.tile.min(self.height - y) }
+    }
+
+    /// Bytes of the index.
+    pub(crate) fn index_bytes(&self) -> usize {
+        4 * (self.tiles() + 1)
+    }
+}
+
+/// A part of a picture, pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rect {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) w: usize,
+    pub(crate) h: usize,
+}
+
+/// The picture as a blob.
+pub(crate) fn encode(pixels: &Pixels, tile: u32, codec: TileCodec) -> Result<Vec<u8>, String> {
+    let grid = Grid::new(pixels.width(), pixels.height(), tile);
+    match pixels.samples() {
+        Samples::U8(samples) => encode_samples(samples, grid, codec),
+        Samples::U16(samples) => encode_samples(samples, grid, codec),
+    }
+}
+
+fn encode_samples<T: Sample>(samples: &[T], grid: Grid, codec: TileCodec) -> Result<Vec<u8>, String> {
+    let mut encoder = TileEncoder::new(codec).map_err(|e| e.to_string())?;
+    let mut offsets = Vec::with_capacity(grid.tiles() + 1);
+    let mut blob = vec![0; grid.index_bytes()];
+    let mut planes = Vec::new();
+    for n in 0..grid.tiles() {
+        offsets.push(blob.len());
+        let r = grid.rect(n % grid.across(), n / grid.across());
+        planes.clear();
+        for c in 0..3 {
+            for y in r.y..r.y + r.h {
+                let row = &samples[3 * (y * grid.width + r.x)..][..3 * r.w];
+                planes.extend(row.iter().skip(c).step_by(3).copied());
+            }
+        }
+        encoder.encode(&mut planes, r.w, &mut blob).map_err(|e| e.to_string())?;
+    }
+    offsets.push(blob.len());
+    // Parquet's lengths are 32 bits with a sign.
+    if blob.len() > i32::MAX as usize - 64 {
+        return Err(format!("takes {} bytes, more than a Parquet value can hold", blob.len()));
+    }
+    for (slot, offset) in blob.chunks_exact_mut(4).zip(&offsets) {
+        slot.copy_from_slice(&(*offset as u32).to_le_bytes());
+    }
+    Ok(blob)
+}
+
+/// Where a picture lies in a shard file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blob {
+    pub(crate) position: u64,
+    pub(crate) len: u64,
+    pub(crate) bits: u8,
+}
+
+/// Reads pictures out of blobs; one a thread, for its buffers.
+pub(crate) struct BlobReader {
+    decoder: TileDecoder,
+    index: Vec<u8>,
+    packed: Vec<u8>,
+    planes8: Vec<u8>,
+    planes16: Vec<u16>,
+}
+
+impl BlobReader {
+    pub(crate) fn new() -> Result<Self, String> {
+        let decoder = TileDecoder::new().map_err(|e| e.to_string())?;
+        Ok(Self { decoder, index: Vec::new(), packed: Vec::new(), planes8: Vec::new(), planes16: Vec::new() })
+    }
+
+    /// The part `want` of a picture, as planes in [0, 1].
+    pub(crate) fn picture(
+        &mut self,
+        file: &File,
+        blob: Blob,
+        grid: Grid,
+        codec: TileCodec,
+        want: Rect,
+    ) -> Result<Picture, String> {
+        let mut picture = Picture::filled(want.w, want.h, 0.0);
+        let out = picture.data_mut();
+        match blob.bits {
+            8 => self.tiles(file, blob, grid, codec, want, |planes: &[u8], r| paste(planes, r, want, out))?,
+            _ => self.tiles(file, blob, grid, codec, want, |planes: &[u16], r| paste(planes, r, want, out))?,
+        }
+        Ok(picture)
+    }
+
+    /// The whole picture as it was stored.
+    pub(crate) fn pixels(&mut self, file: &File, blob: Blob, grid: Grid, codec: TileCodec) -> Result<Pixels, String> {
+        let want = Rect { x: 0, y: 0, w: grid.width, h: grid.height };
+        let n = 3 * grid.width * grid.height;
+        let samples = match blob.bits {
+            8 => {
+                let mut v = vec![0u8; n];
+                self.tiles(file, blob, grid, codec, want, |planes: &[u8], r| {
+                    interleave(planes, r, grid.width, &mut v)
+                })?;
+                Samples::U8(v)
+            }
+            _ => {
+                let mut v = vec![0u16; n];
+                self.tiles(file, blob, grid, codec, want, |planes: &[u16], r| {
+                    interleave(planes, r, grid.width, &mut v)
+                })?;
+                Samples::U16(v)
+            }
+        };
+        Pixels::new(grid.width as u32, grid.height as u32, samples).ok_or_else(|| "has no pixels".into())
+    }
+
+    /// Calls `each` with the planes and the place of every tile that `want` touches.
+    fn tiles<T: Sample + Scratch>(
+        &mut self,
+        file: &File,
+        blob: Blob,
+        grid: Grid,
+        codec: TileCodec,
+        want: Rect,
+        mut each: impl FnMut(&[T], Rect),
+    ) -> Result<(), String> {
+        let columns = want.x / grid.tile..(want.x + want.w).div_ceil(grid.tile);
+        let rows = want.y / grid.tile..(want.y + want.h).div_ceil(grid.tile);
+        if columns.is_empty() || rows.is_empty() {
+            return Ok(());
+        }
+        // The index entries from the first tile wanted to the end of the last one, in one read.
+        let first = rows.start * grid.across() + columns.start;
+        let last = (rows.end - 1) * grid.across() + columns.end;
+        let mut index = std::mem::take(&mut self.index);
+        index.resize(4 * (last - first + 1), 0);
+        let read = file.read_exact_at(&mut index, blob.position + 4 * first as u64);
+        let offset = |n: usize| {
+            let at = 4 * (n - first);
+            u64::from(u32::from_le_bytes([index[at], index[at + 1], index[at + 2], index[at + 3]]))
+        };
+        let mut planes = std::mem::take(T::scratch(self));
+        let mut packed = std::mem::take(&mut self.packed);
+        let result = read.map_err(|e| e.to_string()).and_then(|()| {
+            for row in rows {
+                let run = row * grid.across() + columns.start..row * grid.across() + columns.end;
+                let (start, end) = (offset(run.start), offset(run.end));
+                if start < grid.index_bytes() as u64 || start > end || end > blob.len {
+                    return Err("its index is damaged".to_owned());
+                }
+                packed.resize((end - start) as usize, 0);
+                file.read_exact_at(&mut packed, blob.position + start).map_err(|e| e.to_string())?;
+                for (column, n) in columns.clone().zip(run) {
+                    let part = offset(n).checked_sub(start)..offset(n + 1).checked_sub(start);
+                    let bytes = match (part.start, part.end) {
+                        (Some(a), Some(b)) => packed.get(a as usize..b as usize),
+                        _ => None,
+                    };
+                    let bytes = bytes.ok_or("its index is damaged")?;
+                    let r = grid.rect(column, row);
+                    planes.resize(3 * r.w * r.h, T::default());
+                    self.decoder.decode(codec, bytes, &mut planes, r.w)?;
+                    each(&planes, r);
+                }
+            }
+            Ok(())
+        });
+        self.index = index;
+        self.packed = packed;
+        *T::scratch(self) = planes;
+        result
+    }
+}
+
+/// The reader's buffer for planes of this depth.
+trait Scratch: Sized {
+    fn scratch(reader: &mut BlobReader) -> &mut Vec<Self>;
+}
+
+impl Scratch for u8 {
+    fn scratch(reader: &mut BlobReader) -> &mut Vec<u8> {
+        &mut reader.planes8
+    }
+}
+
+impl Scratch for u16 {
+    fn scratch(reader: &mut BlobReader) -> &mut Vec<u16> {
+        &mut reader.planes16
+    }
+}
+
+/// The part of tile `r` that `want` holds, into the planes of a picture of `want`'s size.
+fn paste<T: Sample>(planes: &[T], r: Rect, want: Rect, out: &mut [f32]) {
+    let (x0, x1) = (r.x.max(want.x), (r.x + r.w).min(want.x + want.w));
+    let (y0, y1) = (r.y.max(want.y), (r.y + r.h).min(want.y + want.h));
+    for c in 0..3 {
+        for y in y0..y1 {
+            let from = &planes[c * r.w * r.h + (y - r.y) * r.w..][x0 - r.x..x1 - r.x];
+            let to = &mut out[c * want.w * want.h + (y - want.y) * want.w..][x0 - want.x..x1 - want.x];
+            for (t, f) in to.iter_mut().zip(from) {
+                *t = f.unit();
+            }
+        }
+    }
+}
+
+/// Tile `r` into interleaved samples of a picture `width` across.
+fn interleave<T: Copy>(planes: &[T], r: Rect, width: usize, out: &mut [T]) {
+    for c in 0..3 {
+        for y in 0..r.h {
+            let from = &planes[c * r.w * r.h + y * r.w..][..r.w];
+            let to = &mut out[3 * ((r.y + y) * width + r.x)..][..3 * r.w];
+            for (t, f) in to.iter_mut().skip(c).step_by(3).zip(from) {
+                *t = *f;
+            }
+        }
+    }
+}

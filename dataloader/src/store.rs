@@ -1,0 +1,344 @@
+//! Folders on any object store, for code that is not async.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use url::Url;
+
+/// Objects above this size are sent in parts, so that a slow link does not run into the client's time limit.
+const PART: usize = 8 << 20;
+
+/// A folder on an object store: `file://`, `s3://`, `gs://`, `az://`, `http(s)://`, `memory://NAME` or a plain path.
+/// Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`, instance roles) and never from the URL.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    root: object_store::path::Path,
+    local: Option<PathBuf>,
+    shown: String,
+}
+
+/// A folder or object that cannot be reached. Its text never holds credentials.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL cannot be understood, or is of no known kind.
+    #[error("{url}: {message}")]
+    Url {
+        /// The URL without credentials.
+        url: String,
+        /// Why.
+        message: String,
+    },
+    /// There is no such folder or object.
+    #[error("{url} does not exist")]
+    NotFound {
+        /// The object.
+        url: String,
+    },
+    /// The object is larger than anything of its kind can be.
+    #[error("{url} has {bytes} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// The object.
+        url: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Any other failure, after the client's own retries.
+    #[error("{url}: cannot {action}: {message}")]
+    Failed {
+        /// The object.
+        url: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        message: String,
+    },
+}
+
+impl Store {
+    /// The folder at `url`. Nothing is read yet; a local folder must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`], [`StoreError::NotFound`].
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        Self::new(url, false)
+    }
+
+    /// As [`Store::open`], but makes a local folder that is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create(url: &str) -> Result<Self, StoreError> {
+        Self::new(url, true)
+    }
+
+    fn new(url: &str, create: bool) -> Result<Self, StoreError> {
+        let shown = redact(url);
+        let error = |message: String| StoreError::Url { url: shown.clone(), message };
+        let parsed = match url.contains("://") {
+            true => Some(Url::parse(url).map_err(|e| error(e.to_string()))?),
+            false => None,
+        };
+        let local = match &parsed {
+            None => Some(PathBuf::from(url)),
+            Some(u) if u.scheme() == "file" => {
+                Some(u.to_file_path().map_err(|()| error("is no path on this machine".into()))?)
+            }
+            Some(_) => None,
+        };
+        if let Some(path) = local {
+            return Self::local(path, shown, create);
+        }
+        let Some(parsed) = parsed else { return Err(error("is no URL".into())) };
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(error("holds credentials; give them through the environment instead".into()));
+        }
+        if parsed.scheme() == "memory" {
+            let root = object_store::path::Path::parse(parsed.path()).map_err(|e| error(e.to_string()))?;
+            return Ok(Self { inner: memory(parsed.host_str().unwrap_or_default()), root, local: None, shown });
+        }
+        let plain = (parsed.scheme() == "http").then(|| ("allow_http".to_owned(), "true".to_owned()));
+        let options = std::env::vars().chain(plain);
+        let (inner, root) =
+            object_store::parse_url_opts(&parsed, options).map_err(|e| error(redact(&e.to_string())))?;
+        Ok(Self { inner: inner.into(), root, local: None, shown })
+    }
+
+    fn local(path: PathBuf, shown: String, create: bool) -> Result<Self, StoreError> {
+        if create {
+            std::fs::create_dir_all(&path).map_err(|e| StoreError::Failed {
+                url: shown.clone(),
+                action: "create the folder",
+                message: e.to_string(),
+            })?;
+        } else if !path.is_dir() {
+            return Err(StoreError::NotFound { url: shown });
+        }
+        let inner = LocalFileSystem::new_with_prefix(&path)
+            .map_err(|e| StoreError::Url { url: shown.clone(), message: e.to_string() })?;
+        Ok(Self {
+            inner: Arc::new(inner),
+            root: object_store::path::Path::default(),
+            local: Some(path),
+            shown: shown.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The folder for messages: without credentials.
+    pub fn url(&self) -> &str {
+        &self.shown
+    }
+
+    /// An object of the folder, for messages.
+    pub fn url_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.shown.trim_end_matches('/'))
+    }
+
+    /// The folder's path where it lies on this machine.
+    pub fn local_path(&self) -> Option<&Path> {
+        self.local.as_deref()
+    }
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] before anything is read where it has more than `limit` bytes; [`StoreError`].
+    pub fn get(&self, name: &str, limit: u64) -> Result<Bytes, StoreError> {
+        let bytes = self.size(name)?.ok_or_else(|| StoreError::NotFound { url: self.url_of(name) })?;
+        if bytes > limit {
+            return Err(StoreError::TooLarge { url: self.url_of(name), bytes, limit });
+        }
+        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
+        self.wait(name, "read", async move { inner.get(&path).await?.bytes().await })
+    }
+
+    /// The bytes `range` of the object.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get_range(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
+        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
+        self.wait(name, "read", async move { inner.get_range(&path, range).await })
+    }
+
+    /// The object's size in bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
+        match self.wait(name, "read", async move { inner.head(&path).await }) {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes the object as a whole: it is never seen in part.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
+        let whole = bytes.len() <= PART || self.local.is_some();
+        self.wait(name, "write", async move {
+            if whole {
+                return inner.put(&path, PutPayload::from_bytes(bytes)).await.map(|_| ());
+            }
+            let mut upload = WriteMultipart::new_with_chunk_size(inner.put_multipart(&path).await?, PART);
+            for start in (0..bytes.len()).step_by(PART) {
+                upload.wait_for_capacity(4).await?;
+                upload.put(bytes.slice(start..bytes.len().min(start + PART)));
+            }
+            upload.finish().await.map(|_| ())
+        })
+    }
+
+    /// Deletes the object; it is no error where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
+        match self.wait(name, "delete", async move { inner.delete(&path).await }) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Names of all objects right in the folder.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn list(&self) -> Result<Vec<String>, StoreError> {
+        let (inner, root) = (self.inner.clone(), self.root.clone());
+        let found = self.wait("", "list", async move { inner.list_with_delimiter(Some(&root)).await })?;
+        Ok(found.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
+    }
+
+    /// Runs `work` on the stores' own runtime and waits for it; may be called from any thread.
+    fn wait<T: Send + 'static>(
+        &self,
+        name: &str,
+        action: &'static str,
+        work: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let url = if name.is_empty() { self.shown.clone() } else { self.url_of(name) };
+        let failed = |message: String| StoreError::Failed { url: url.clone(), action, message };
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        runtime().map_err(failed)?.spawn(async move {
+            // The receiver waits below: it cannot be gone.
+            let _ = sender.send(work.await);
+        });
+        match receiver.recv() {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(object_store::Error::NotFound { .. })) => Err(StoreError::NotFound { url: url.clone() }),
+            Ok(Err(e)) => Err(failed(redact(&chain(&e)))),
+            Err(_) => Err(failed("the request's task panicked".into())),
+        }
+    }
+}
+
+/// An error and its causes, each once: object_store's own texts often end with their cause.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn runtime() -> Result<&'static tokio::runtime::Runtime, String> {
+    static RUNTIME: OnceLock<Result<tokio::runtime::Runtime, String>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("object-store")
+                .enable_all()
+                .build()
+                .map_err(|e| e.to_string())
+        })
+        .as_ref()
+        .map_err(Clone::clone)
+}
+
+/// Stores in memory live as long as the process and are told apart by the URL's host.
+fn memory(name: &str) -> Arc<dyn ObjectStore> {
+    static STORES: OnceLock<Mutex<HashMap<String, Arc<InMemory>>>> = OnceLock::new();
+    let mut stores = STORES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    stores.entry(name.to_owned()).or_default().clone()
+}
+
+/// The folder `name` below `url`.
+pub fn join(url: &str, name: &str) -> String {
+    format!("{}/{name}", url.trim_end_matches('/'))
+}
+
+/// `text` without what may be secret in its URLs: user, password, query and fragment.
+pub fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, url) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = url.find(|c: char| c.is_whitespace() || "\"'<>)]},".contains(c)).unwrap_or(url.len());
+        let (url, after) = url.split_at(end);
+        let kept = &url[..url.find(['?', '#']).unwrap_or(url.len())];
+        let host_end = kept.find('/').unwrap_or(kept.len());
+        out.push_str(match kept[..host_end].rfind('@') {
+            Some(user) => &kept[user + 1..],
+            None => kept,
+        });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_lose_their_secrets() {
+        assert_eq!(redact("s3://KEY:SECRET@bucket/a?x=1 failed"), "s3://bucket/a failed");
+        assert_eq!(redact("get (https://a.net/c/b?sig=SECRET): 403"), "get (https://a.net/c/b): 403");
+        assert_eq!(redact("plain /path?with=query"), "plain /path?with=query");
+        let error = Store::open("s3://KEY:SECRET@bucket/a").unwrap_err().to_string();
+        assert!(!error.contains("SECRET") && error.contains("environment"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_keeps_objects() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new").display().to_string();
+        assert!(matches!(Store::open(&path), Err(StoreError::NotFound { .. })));
+        for url in [path.as_str(), "memory://store-test/a/b"] {
+            let store = Store::create(url).unwrap();
+            assert_eq!(store.size("x").unwrap(), None);
+            let big = Bytes::from(vec![7u8; PART * 2 + 5]);
+            store.put("x", big.clone()).unwrap();
+            assert_eq!(store.size("x").unwrap(), Some(big.len() as u64));
+            assert_eq!(store.get("x", 1 << 30).unwrap(), big);
+            assert!(matches!(store.get("x", 9), Err(StoreError::TooLarge { .. })));
+            assert_eq!(store.get_range("x", 1..4).unwrap(), big.slice(1..4));
+            assert_eq!(store.list().unwrap(), ["x"]);
+            store.delete("x").unwrap();
+            store.delete("x").unwrap();
+            assert!(matches!(store.get("x", 9), Err(StoreError::NotFound { .. })));
+        }
+    }
+}

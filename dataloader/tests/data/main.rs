@@ -1,0 +1,3 @@
+//! Whole paths through the crate: files to shards, shards to batches, and what strangers may hand in.
+
+mod shards;
