@@ -44,7 +44,7 @@ pub struct Network {
     pub kept_outside_blocks: Kept,
     /// What the largest block keeps while it is recomputed.
     pub largest_block: Kept,
-    /// Values of the largest map, for one sample.
+    /// Values of the largest map that a convolution reads, for one sample.
     pub largest_map: u64,
     in_block: Option<Kept>,
 }
@@ -68,7 +68,6 @@ impl Network {
     /// Notes `channels` x `area` values kept in the layers' precision.
     pub(super) fn keep(&mut self, channels: u64, area: u64) {
         self.note(Kept { low: channels * area, high: 0 });
-        self.largest_map = self.largest_map.max(channels * area);
     }
 
     /// Notes `channels` x `area` values kept in float32.
@@ -101,6 +100,7 @@ impl Network {
     pub(super) fn conv_without_bias(&mut self, name: &str, [cin, cout]: [u64; 2], kernel: u64, area: u64) {
         self.parameter(format!("{name}.weight"), &[cout, cin, kernel, kernel]);
         self.keep(cin, area);
+        self.largest_map = self.largest_map.max(cin * area);
     }
 
     /// GroupNorm or BatchNorm.
