@@ -5,6 +5,7 @@ pub mod cache;
 pub mod degrade;
 pub mod ground;
 pub mod instruction;
+pub mod location;
 mod ordered;
 pub mod picture;
 pub mod pixels;

@@ -35,6 +35,14 @@ impl Progress {
         }
     }
 
+    /// Shows a line, above the bar where there is one.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// Shows figures: beside the bar, or as a line.
     pub fn log(&mut self, step: u64, values: &[(&str, f64)]) {
         self.rate.update(step, self.start.elapsed().as_secs_f64());
