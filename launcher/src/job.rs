@@ -32,12 +32,12 @@ const MPIRUN_GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Whatever ends the run other than well.
 pub fn run(request: &Request) -> Result<i32, LaunchError> {
-    let plan = Plan::new(&request.config)?;
+    let plan = Plan::new(&request.config);
+    plan.print(request.json)?;
+    plan.check()?;
     if request.dry_run {
-        plan.print(request.json)?;
         return Ok(EXIT_DONE);
     }
-    plan.print(false)?;
     let program = mpirun::find()?;
     let env: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -25,19 +25,28 @@ use crate::{gpus, surplus};
 pub fn run(request: &Request, place: &Place) -> Result<i32, LaunchError> {
     if request.dry_run {
         if place.rank == 0 {
-            Plan::new(&request.config)?.print(request.json)?;
+            let plan = Plan::new(&request.config);
+            plan.print(request.json)?;
+            plan.check()?;
         }
         return Ok(EXIT_DONE);
     }
+    speak_as(place.rank);
     let cluster = &request.config.config.cluster;
-    match place.duty(cluster) {
-        Ok(Duty::Work) => work(request, place),
+    let mut reporter = Reporter::new(place.rank, host_name());
+    let ended = match place.duty(cluster) {
+        Ok(Duty::Work) => work(request, place, &mut reporter),
         Ok(Duty::Wait) => surplus::wait(),
-        Err(error) if place.speaks(cluster) => {
-            Reporter::new(place.rank, host_name()).ended(EXIT_USAGE, &error.to_string(), false);
-            Err(error)
+        Err(_) if !place.speaks(cluster) => Ok(leave_the_word_to_another()),
+        Err(error) => Err(error),
+    };
+    match ended {
+        // The job says it, and knows what to do about it.
+        Err(error) if reporter.is_heard() => {
+            reporter.ended(error.exit_code(), &format!("rank {}: {error}", place.rank), false);
+            Ok(error.exit_code())
         }
-        Err(_) => Ok(leave_the_word_to_another()),
+        ended => ended,
     }
 }
 
@@ -47,20 +56,21 @@ pub fn leave_the_word_to_another() -> i32 {
     EXIT_USAGE
 }
 
-fn work(request: &Request, place: &Place) -> Result<i32, LaunchError> {
-    speak_as(place.rank);
+fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32, LaunchError> {
     let config = &request.config.config;
     let cluster = &config.cluster;
     let host = host_name();
-    let mut reporter = Reporter::new(place.rank, host.clone());
     // On its own under a bare mpirun, rank 0 says what is going to happen.
     if place.rank == 0 && !reporter.is_heard() {
-        Plan::new(&request.config)?.print(false)?;
+        let plan = Plan::new(&request.config);
+        plan.print(false)?;
+        plan.check()?;
     }
 
     let visible = gpus::visible(std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref(), Path::new("/dev"));
     let device = gpus::device(cluster.device, place.local_rank, cluster.workers_per_node, visible)?;
-    let share = Node::look().share(
+    let binding = place.binding(|name| std::env::var(name).ok());
+    let share = Node::look(binding).share(
         cluster.workers_per_node as usize,
         place.local_rank as usize,
         cluster.threads_per_worker as usize,
@@ -77,7 +87,7 @@ fn work(request: &Request, place: &Place) -> Result<i32, LaunchError> {
         rank: place.rank,
         device: &device,
         share: &share,
-        terminal: ends_on_a_terminal(&reporter),
+        terminal: ends_on_a_terminal(reporter),
     })?;
     heartbeats(worker.heartbeat, to);
     let mut watch = Watch::new(cluster, Instant::now());

@@ -2,6 +2,7 @@
 
 use defusion_config::Cluster;
 
+use crate::cpus::Binding;
 use crate::error::LaunchError;
 
 /// Who started this rank.
@@ -123,6 +124,20 @@ impl Place {
         Ok(if self.local_rank < workers { Duty::Work } else { Duty::Wait })
     }
 
+    /// Who chose the CPUs that this rank was started on.
+    pub fn binding(&self, get: impl Fn(&str) -> Option<String>) -> Binding {
+        match self.starter {
+            // Open MPI 4 says so; where it says nothing it was told `--bind-to none`, or there are too many ranks to bind.
+            Starter::OpenMpi if get("OMPI_MCA_orte_bound_at_launch").is_some() => Binding::ByMpirun,
+            Starter::Slurm
+                if get("SLURM_CPU_BIND_TYPE").is_some_and(|how| !how.is_empty() && !how.starts_with("none")) =>
+            {
+                Binding::BySrun
+            }
+            _ => Binding::Shared,
+        }
+    }
+
     /// Whether this rank is the one to print an error that [`Place::duty`] found.
     pub fn speaks(&self, cluster: &Cluster) -> bool {
         let whole_job = self.size < cluster.world_size() || self.local_size == self.size;
@@ -183,6 +198,9 @@ mod tests {
             slurm.unwrap().unwrap(),
             Place { starter: Starter::Slurm, rank: 9, size: 10, local_rank: 1, local_size: 2 }
         );
+        let bound = |how: &str| ompi.binding(|name| (name == how).then(|| "1".into()));
+        assert_eq!(bound("OMPI_MCA_orte_bound_at_launch"), Binding::ByMpirun);
+        assert_eq!(bound("SLURM_CPU_BIND_TYPE"), Binding::Shared, "mpirun within a Slurm job");
         let hydra = [("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "1"), ("MPI_LOCALNRANKS", "2")];
         assert_eq!(place(&hydra).unwrap().unwrap().starter, Starter::Hydra);
     }

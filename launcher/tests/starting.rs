@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{launcher, value, worker};
-use defusion_launch::cpus::Node;
+use defusion_launch::cpus::{Binding, Node};
 
 #[test]
 fn the_job_runs_a_worker_a_rank_and_merges_their_output() {
@@ -40,7 +40,7 @@ fn fewer_ranks_than_workers_is_one_clear_error_and_no_hang() {
 
 #[test]
 fn a_worker_is_not_left_on_the_one_core_that_mpirun_bound_its_rank_to() {
-    let node = Node::look();
+    let node = Node::look(Binding::Shared);
     let ended = worker("tell")
         .set("cluster.workers_per_node=1")
         .set(&format!("cluster.threads_per_worker={}", node.cores.len()))

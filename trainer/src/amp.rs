@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn autocast_is_on_inside_only_and_can_be_lifted() {
-        let (a, b) = (Tensor::ones([2, 2], (Kind::Float, Device::Cpu)), Tensor::ones([2, 2], (Kind::Float, Device::Cpu)));
+        let (a, b) =
+            (Tensor::ones([2, 2], (Kind::Float, Device::Cpu)), Tensor::ones([2, 2], (Kind::Float, Device::Cpu)));
         let kind = |p| autocast(Device::Cpu, p, || a.matmul(&b).kind()).unwrap();
         assert_eq!(kind(Precision::Bf16), Kind::BFloat16);
         assert_eq!(kind(Precision::Fp32), Kind::Float);

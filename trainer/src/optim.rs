@@ -64,7 +64,10 @@ impl AdamW {
     pub fn new(params: &[(String, Tensor)], adam: Adam) -> Result<Self, TorchError> {
         let device = params.first().ok_or_else(|| TorchError("AdamW without parameters".into()))?.1.device();
         let zeros = || {
-            params.iter().map(|(_, p)| p.detach().f_zeros_like().map_err(TorchError::from)).collect::<Result<Vec<_>, _>>()
+            params
+                .iter()
+                .map(|(_, p)| p.detach().f_zeros_like().map_err(TorchError::from))
+                .collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
             names: params.iter().map(|(n, _)| n.clone()).collect(),

@@ -68,7 +68,12 @@ impl Run {
     ///
     /// # Errors
     /// A folder of another config, or one that cannot be read or written.
-    pub fn enter(resolved: Resolved, workers: Workers, stop: StopWish, loader_threads: usize) -> Result<Self, TrainError> {
+    pub fn enter(
+        resolved: Resolved,
+        workers: Workers,
+        stop: StopWish,
+        loader_threads: usize,
+    ) -> Result<Self, TrainError> {
         let config = &resolved.config;
         let (rank, world) = (workers.rank(), workers.size());
         let folder = RunFolder::open(&config.run)?;
@@ -281,7 +286,10 @@ impl Run {
 }
 
 /// What `make` returns on rank 0, on all ranks. Where it fails there, all ranks fail, and rank 0 with the cause.
-fn from_rank_zero(workers: &Workers, make: impl FnOnce() -> Result<Vec<u8>, TrainError>) -> Result<Vec<u8>, TrainError> {
+fn from_rank_zero(
+    workers: &Workers,
+    make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
+) -> Result<Vec<u8>, TrainError> {
     let mut message = Vec::new();
     let mut failure = None;
     if workers.rank() == 0 {

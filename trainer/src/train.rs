@@ -39,7 +39,12 @@ pub fn train(run: &mut Run) -> Result<Outcome, TrainError> {
 }
 
 /// One stage, from step `start` to `iterations`.
-fn train_stage(run: &mut Run, stage: &mut dyn TrainingStage, start: u64, iterations: u64) -> Result<Outcome, TrainError> {
+fn train_stage(
+    run: &mut Run,
+    stage: &mut dyn TrainingStage,
+    start: u64,
+    iterations: u64,
+) -> Result<Outcome, TrainError> {
     if start >= iterations {
         return Ok(Outcome::Finished);
     }

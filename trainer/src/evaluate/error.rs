@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use defusion_config::ConfigError;
 use defusion_dataloader::shard::ShardError;
 
 use crate::checkpoint::CheckpointError;
+use crate::export::ExportError;
 use crate::metrics::MetricError;
 use crate::restore::{PictureFileError, RestorerError};
 use crate::weights::WeightsError;
@@ -29,14 +31,6 @@ pub enum EvaluateError {
         /// A picture.
         key: String,
     },
-    /// A dataset without pictures.
-    #[error("evaluation.datasets: {dataset} has no pictures at {url}")]
-    Empty {
-        /// The dataset.
-        dataset: String,
-        /// Where it was looked for.
-        url: String,
-    },
     /// A dataset cannot be read.
     #[error("dataset {dataset}: {source}")]
     Shard {
@@ -58,10 +52,16 @@ pub enum EvaluateError {
     /// The restorer does not fit the config.
     #[error(transparent)]
     Restorer(#[from] RestorerError),
-    /// Weights cannot be used.
+    /// The config cannot be used.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A run folder cannot be used.
+    Config(#[from] ConfigError),
+    /// LPIPS's weights cannot be used.
+    #[error(transparent)]
+    Lpips(#[from] WeightsError),
+    /// The run's or file's weights cannot be used.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The run folder cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The contact sheet cannot be written.

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use defusion_config::{Config, Degradation, Synthesis};
-use defusion_dataloader::shard::{DatasetReader, Record};
-use defusion_dataloader::{Picture, Rng, degrade};
+use defusion_config::{Config, DatasetUse, Degradation, Severity, Synthesis};
+use defusion_dataloader::shard::{DatasetReader, ShardError};
+use defusion_dataloader::{Picture, Rng, degrade, store};
 
 use super::EvaluateError;
 
 /// Seed of the synthetic degradations. Not the run's: everyone who evaluates a picture sees the same degraded one.
 const DEGRADE_SEED: u64 = 0xDEF0_5104;
 
-/// One row of the table: a dataset under one kind of degradation.
+/// One row of the table: a dataset's split under one kind of degradation.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// Name of the dataset.
     pub dataset: String,
+    /// Its split.
+    pub split: String,
     /// Categories joined by `+`, in the order in which they were applied.
     pub degradation: String,
     /// The same, as categories: what an oracle instruction names.
@@ -51,8 +53,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Opens `config.evaluation.datasets` beside `config.data.shards`. Where a dataset has records of a split `test`, only
-    /// those are taken; `evaluation.images` of them, evenly spread. `seed` is that of grounds and of y_T.
+    /// Opens `config.evaluation.datasets` beside `config.data.shards`. Where a dataset has splits whose names begin with
+    /// `test`, only those are taken, each by itself; of every split `evaluation.images` pictures, evenly spread. `seed` is
+    /// that of grounds and of y_T.
     ///
     /// # Errors
     /// [`EvaluateError`], which names the dataset.
@@ -60,56 +63,51 @@ impl Plan {
         if config.evaluation.datasets.is_empty() {
             return Err(EvaluateError::NoDatasets);
         }
-        let (mut readers, mut cases) = (Vec::new(), Vec::new());
-        for set in &config.evaluation.datasets {
-            let url = format!("{}/{}", config.data.shards.trim_end_matches('/'), set.name);
-            let shard = |source| EvaluateError::Shard { dataset: set.name.clone(), source };
-            let reader = DatasetReader::open(&url, &config.data.cache).map_err(shard)?;
-            let records: Vec<Record> = (0..reader.len()).map(|i| reader.record(i)).collect::<Result<_, _>>().map_err(shard)?;
-            let tested: Vec<usize> = match records.iter().any(|r| r.split == "test") {
-                true => (0..records.len()).filter(|&i| records[i].split == "test").collect(),
-                false => (0..records.len()).collect(),
-            };
-            if tested.is_empty() {
-                return Err(EvaluateError::Empty { dataset: set.name.clone(), url });
-            }
-            let case = |categories: Vec<Degradation>, synthetic: bool, images: Vec<usize>| Case {
-                dataset: set.name.clone(),
-                degradation: categories.iter().map(|c| c.name()).collect::<Vec<_>>().join("+"),
-                categories,
-                synthetic,
-                reader: readers.len(),
-                images: spread(images, config.evaluation.images),
-            };
-            if set.synthesize.is_empty() {
-                // Pairs of one dataset can differ in what degrades them: one case for each kind.
-                let kinds: BTreeSet<&[Degradation]> = tested.iter().map(|&i| records[i].degradations.as_slice()).collect();
-                for kind in kinds {
-                    let images: Vec<usize> = tested.iter().copied().filter(|&i| records[i].degradations == kind).collect();
-                    if kind.is_empty() {
-                        let key = records[images[0]].key.clone();
-                        return Err(EvaluateError::NothingToRemove { dataset: set.name.clone(), key });
-                    }
-                    cases.push(case(kind.to_vec(), false, images));
-                }
-            } else {
-                cases.extend(set.synthesize.iter().map(|chain| case(chain.clone(), true, tested.clone())));
-            }
-            readers.push(reader);
-        }
-        let items = cases.iter().enumerate().flat_map(|(c, case)| (0..case.images.len()).map(move |i| (c, i))).collect();
-        let trained = config.data.datasets.iter().flat_map(|set| set.synthesize.iter().flatten());
-        let known: BTreeSet<Degradation> =
-            trained.chain(cases.iter().flat_map(|case| &case.categories)).copied().collect();
-        Ok(Self {
-            readers,
-            cases,
-            items,
+        let mut plan = Self {
+            readers: Vec::new(),
+            cases: Vec::new(),
+            items: Vec::new(),
             synthesis: config.data.synthesis.clone(),
             crop: config.evaluation.crop as usize,
             seed,
-            every_category: known.into_iter().collect(),
-        })
+            every_category: Vec::new(),
+        };
+        for set in &config.evaluation.datasets {
+            plan.add(config, set).map_err(|error| error.of(&set.name))?;
+        }
+        let images = |(c, case): (usize, &Case)| (0..case.images.len()).map(move |i| (c, i)).collect::<Vec<_>>();
+        plan.items = plan.cases.iter().enumerate().flat_map(images).collect();
+        let trained = config.data.datasets.iter().flat_map(|set| set.synthesize.iter().flatten());
+        let known: BTreeSet<Degradation> =
+            trained.chain(plan.cases.iter().flat_map(|case| &case.categories)).copied().collect();
+        plan.every_category = known.into_iter().collect();
+        Ok(plan)
+    }
+
+    /// Adds the cases of one dataset.
+    fn add(&mut self, config: &Config, set: &DatasetUse) -> Result<(), Problem> {
+        let url = store::join(&config.data.shards, &set.name);
+        let splits = DatasetReader::open(&url, &config.data.cache)?.splits();
+        let tests: Vec<String> = splits.iter().filter(|split| split.starts_with("test")).cloned().collect();
+        for split in if tests.is_empty() { splits } else { tests } {
+            let reader = DatasetReader::open_split(&url, &split, &config.data.cache)?;
+            let images = spread(reader.len(), config.evaluation.images);
+            let kinds: Vec<(Vec<Degradation>, Vec<usize>)> = match set.synthesize.is_empty() {
+                true => by_kind(&reader, &images)?,
+                false => set.synthesize.iter().map(|chain| (chain.clone(), images.clone())).collect(),
+            };
+            self.cases.extend(kinds.into_iter().map(|(categories, images)| Case {
+                dataset: set.name.clone(),
+                split: split.clone(),
+                degradation: categories.iter().map(|c| c.name()).collect::<Vec<_>>().join("+"),
+                categories,
+                synthetic: !set.synthesize.is_empty(),
+                reader: self.readers.len(),
+                images,
+            }));
+            self.readers.push(reader);
+        }
+        Ok(())
     }
 
     /// The rows of the table, in the order of the config.
@@ -143,14 +141,13 @@ impl Plan {
         let shard = |source| EvaluateError::Shard { dataset: case.dataset.clone(), source };
         let reader = &self.readers[case.reader];
         let record = reader.record(index).map_err(shard)?;
-        let (width, height) = (record.width as usize, record.height as usize);
         let side = |n: usize| if self.crop == 0 { n } else { n.min(self.crop) };
-        let (w, h) = (side(width), side(height));
-        let pair = reader.crop(index, (width - w) / 2, (height - h) / 2, w, h).map_err(shard)?;
-        let path = [name_hash(&case.dataset), name_hash(&case.degradation), index as u64];
+        let (w, h) = (side(record.width), side(record.height));
+        let pair = reader.crop(index, (record.width - w) / 2, (record.height - h) / 2, w, h).map_err(shard)?;
+        let path = [name_hash(&case.dataset), name_hash(&case.split), name_hash(&case.degradation), index as u64];
         let lq = if case.synthetic {
             let mut rng = Rng::new(DEGRADE_SEED, &path);
-            degrade::draw(&case.categories, &self.synthesis, defusion_config::Severity::Any, 1.0, &mut rng).apply(&pair.hq)
+            degrade::draw(&case.categories, &self.synthesis, Severity::Any, 1.0, &mut rng).apply(&pair.hq)
         } else {
             pair.lq
         };
@@ -158,13 +155,50 @@ impl Plan {
     }
 }
 
-/// `count` of `all`, evenly spread; 0: all.
-fn spread(all: Vec<usize>, count: u64) -> Vec<usize> {
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    if count == 0 || count >= all.len() {
-        return all;
+/// The pictures of a dataset's own pairs by what degrades them, which can differ from pair to pair.
+fn by_kind(reader: &DatasetReader, images: &[usize]) -> Result<Vec<(Vec<Degradation>, Vec<usize>)>, Problem> {
+    let mut kinds: Vec<(Vec<Degradation>, Vec<usize>)> = Vec::new();
+    for &i in images {
+        let record = reader.record(i)?;
+        if !record.has_lq || record.degradations.is_empty() {
+            return Err(Problem::NothingToRemove(record.key));
+        }
+        match kinds.iter_mut().find(|(kind, _)| *kind == record.degradations) {
+            Some((_, images)) => images.push(i),
+            None => kinds.push((record.degradations, vec![i])),
+        }
     }
-    (0..count).map(|i| all[i * all.len() / count]).collect()
+    Ok(kinds)
+}
+
+/// `count` numbers below `len`, evenly spread; 0: all.
+fn spread(len: usize, count: u64) -> Vec<usize> {
+    match usize::try_from(count) {
+        Ok(count) if count > 0 && count < len => (0..count).map(|i| i * len / count).collect(),
+        _ => (0..len).collect(),
+    }
+}
+
+/// An error of a dataset that has not been named yet.
+enum Problem {
+    Shard(ShardError),
+    NothingToRemove(String),
+}
+
+impl From<ShardError> for Problem {
+    fn from(error: ShardError) -> Self {
+        Self::Shard(error)
+    }
+}
+
+impl Problem {
+    fn of(self, dataset: &str) -> EvaluateError {
+        let dataset = dataset.to_owned();
+        match self {
+            Self::Shard(source) => EvaluateError::Shard { dataset, source },
+            Self::NothingToRemove(key) => EvaluateError::NothingToRemove { dataset, key },
+        }
+    }
 }
 
 /// FNV-1a, so that a picture's seed follows names and not their order in a config.
@@ -178,8 +212,8 @@ mod tests {
 
     #[test]
     fn a_limit_spreads_over_the_dataset() {
-        assert_eq!(spread((10..20).collect(), 0), (10..20).collect::<Vec<_>>());
-        assert_eq!(spread((10..20).collect(), 3), [10, 13, 16]);
-        assert_eq!(spread(vec![4, 5], 9), [4, 5]);
+        assert_eq!(spread(4, 0), [0, 1, 2, 3]);
+        assert_eq!(spread(10, 3), [0, 3, 6]);
+        assert_eq!(spread(2, 9), [0, 1]);
     }
 }

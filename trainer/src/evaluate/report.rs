@@ -34,6 +34,8 @@ pub struct Figures {
 pub struct Row {
     /// Dataset.
     pub dataset: String,
+    /// Its split.
+    pub split: String,
     /// Categories joined by `+`, in the order in which they were applied.
     pub degradation: String,
     /// True where the degradation was applied by the evaluation, false for the dataset's own pairs.
@@ -88,8 +90,7 @@ pub struct Report {
     /// Figures by dataset and degradation.
     pub rows: Vec<Row>,
     /// File of the contact sheet beside the report; its columns are degraded, instruction, restored, clean.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub contact_sheet: Option<String>,
+    pub contact_sheet: String,
     /// Wall-clock seconds of restoring and scoring.
     pub seconds: f64,
 }
@@ -103,6 +104,7 @@ impl Report {
             .enumerate()
             .map(|(c, case)| Row {
                 dataset: case.dataset.clone(),
+                split: case.split.clone(),
                 degradation: case.degradation.clone(),
                 synthetic: case.synthetic,
                 figures: figures(runs, &[c], lpips, blind),
@@ -115,9 +117,8 @@ impl Report {
         }
         let degradations: BTreeMap<String, Figures> =
             by_name.into_iter().map(|(name, cases)| (name, figures(runs, &cases, lpips, blind))).collect();
-        let mean = |of: fn(&Figures) -> f64| {
-            degradations.values().map(of).sum::<f64>() / degradations.len().max(1) as f64
-        };
+        let mean =
+            |of: fn(&Figures) -> f64| degradations.values().map(of).sum::<f64>() / degradations.len().max(1) as f64;
         Self {
             format_version: VERSION,
             provenance,
@@ -125,7 +126,7 @@ impl Report {
             mean_psnr_after: mean(|f| f.psnr_after),
             degradations,
             rows,
-            contact_sheet: None,
+            contact_sheet: String::new(),
             seconds: 0.0,
         }
     }
@@ -133,8 +134,9 @@ impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
         let mut out = String::new();
-        let name = |row: &Row| format!("{} / {}", row.dataset, row.degradation);
-        let width = self.rows.iter().map(|row| name(row).len()).max().unwrap_or(0).max("mean".len());
+        let name = |row: &Row| format!("{} {} / {}", row.dataset, row.split, row.degradation);
+        let width =
+            self.rows.iter().map(|row| name(row).len()).max().unwrap_or(0).max("dataset, split / degradation".len());
         let get = |f: &Figures, key: &str| f.more.get(key).copied();
         let pair = |before: Option<f64>, after: Option<f64>, digits: usize| match (before, after) {
             (Some(before), Some(after)) => format!("{before:.digits$} > {after:.digits$}"),
@@ -144,13 +146,15 @@ impl Report {
         let lpips = self.rows.iter().any(|row| row.figures.more.contains_key("lpips_after"));
         let line = |cells: [String; 8]| {
             let [name, images, psnr, gain, ssim, luma, more, paper] = cells;
-            let line = format!("{name:width$}  {images:>6}  {psnr:>15}  {gain:>6}  {ssim:>15}  {luma:>15}{more}  {paper}");
+            let line =
+                format!("{name:width$}  {images:>6}  {psnr:>15}  {gain:>6}  {ssim:>15}  {luma:>15}{more}  {paper}");
             format!("{}\n", line.trim_end())
         };
         let head = |text: &str| text.to_owned();
-        let more = [(blind, "  PSNR blind"), (lpips, "   LPIPS b > a ")].into_iter().filter(|m| m.0).map(|m| m.1).collect();
+        let more =
+            [(blind, "  PSNR blind"), (lpips, "   LPIPS b > a ")].into_iter().filter(|m| m.0).map(|m| m.1).collect();
         out += &line([
-            head("dataset / degradation"),
+            head("dataset, split / degradation"),
             head("images"),
             head("PSNR RGB"),
             head("gain"),
@@ -205,7 +209,8 @@ fn figures(runs: &[Totals], cases: &[usize], lpips: bool, blind: bool) -> Figure
         let sum: f64 = cases.iter().map(|&c| run.means(c, pass)[metric] * run.images(c) as f64).sum();
         sum / images(run).max(1) as f64
     };
-    let mean = |pass, metric| runs.iter().map(|run| mean_of_run(run, pass, metric)).sum::<f64>() / runs.len().max(1) as f64;
+    let mean =
+        |pass, metric| runs.iter().map(|run| mean_of_run(run, pass, metric)).sum::<f64>() / runs.len().max(1) as f64;
     let after = mean(Pass::After, 0);
     let spread = (runs.len() > 1).then(|| {
         let squares = runs.iter().map(|run| (mean_of_run(run, Pass::After, 0) - after).powi(2)).sum::<f64>();

@@ -82,8 +82,11 @@ pub fn run(
             outcome.totals.count(case);
             let mut score = |pass, picture: &Picture| -> Result<f64, EvaluateError> {
                 let dataset = || plan.cases()[case].dataset.clone();
-                let scores = metrics::score(picture, &sample.hq)
-                    .map_err(|source| EvaluateError::Metric { dataset: dataset(), key: sample.key.clone(), source })?;
+                let scores = metrics::score(picture, &sample.hq).map_err(|source| EvaluateError::Metric {
+                    dataset: dataset(),
+                    key: sample.key.clone(),
+                    source,
+                })?;
                 let lpips = options.lpips.map(|(lpips, device)| distance(lpips, device, picture, &sample.hq));
                 outcome.totals.add(case, pass, &scores, lpips);
                 Ok(scores.psnr_rgb)

@@ -216,11 +216,8 @@ impl DataParallel {
     pub fn finish(&mut self) -> Result<StepReport, ParallelError> {
         let mut guard = lock(&self.reducer);
         let reducer = &mut *guard;
-        let refuse = |what: String| ParallelError::Network {
-            rank: reducer.comm.rank(),
-            network: reducer.network.clone(),
-            what,
-        };
+        let refuse =
+            |what: String| ParallelError::Network { rank: reducer.comm.rank(), network: reducer.network.clone(), what };
         let (Some(buckets), Some(backward_ended)) = (&mut reducer.buckets, self.backward_ended) else {
             return Err(refuse("finish without a backward pass".into()));
         };

@@ -146,8 +146,7 @@ impl Reducer {
         order.extend(unseen);
         let mut bytes: Vec<u8> = order.iter().flat_map(|&i| (i as u32).to_le_bytes()).collect();
         self.comm.broadcast_bytes(&mut bytes, 0, &format!("{} bucket order", self.network))?;
-        let agreed: Vec<usize> =
-            bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b) as usize).collect();
+        let agreed: Vec<usize> = bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b) as usize).collect();
         let mut sorted = agreed.clone();
         sorted.sort_unstable();
         if !sorted.into_iter().eq(0..n) {

@@ -108,7 +108,8 @@ impl FlightRecord {
 
     /// The record as text, one line a collective, oldest first, times in milliseconds since the record began.
     pub fn dump(&self) -> String {
-        let mut out = format!("flight record of rank {}: number, queued, started, ended (ms), bytes, collective\n", self.rank);
+        let mut out =
+            format!("flight record of rank {}: number, queued, started, ended (ms), bytes, collective\n", self.rank);
         let ms = |t: Option<Instant>| match t {
             Some(t) => format!("{:.3}", t.saturating_duration_since(self.born).as_secs_f64() * 1e3),
             None => "-".to_owned(),

@@ -154,6 +154,7 @@ fn operation_name(code: u64) -> &'static str {
 fn token(call: &Call) -> Token {
     let code = OPERATIONS.iter().position(|&o| o == call.operation).unwrap_or(OPERATIONS.len());
     // FNV-1a: the same on every rank and build, unlike the standard library's hashers.
-    let hash = call.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        call.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     [call.number, code as u64, call.bytes as u64, hash]
 }

@@ -45,7 +45,7 @@ pub struct RestoreArgs {
     #[arg(long, default_value_t = 4)]
     pub batch: usize,
     /// cpu or cuda:N; the first GPU where there is one otherwise.
-    #[arg(long, value_parser = device)]
+    #[arg(long, value_parser = parse_device)]
     pub device: Option<Device>,
 }
 
@@ -164,8 +164,11 @@ fn severity(name: &str) -> Result<Severity, String> {
     }
 }
 
-/// `cpu` or `cuda:N`.
-pub(crate) fn device(name: &str) -> Result<Device, String> {
+/// `cpu` or `cuda:N`, for the command line.
+///
+/// # Errors
+/// Text that says what is wrong: the name, or a GPU that libtorch does not see.
+pub fn parse_device(name: &str) -> Result<Device, String> {
     match (name, name.strip_prefix("cuda:").map(str::parse)) {
         ("cpu", _) => Ok(Device::Cpu),
         (_, Some(Ok(index))) if (index as i64) < tch::Cuda::device_count() => Ok(Device::Cuda(index)),
@@ -175,6 +178,6 @@ pub(crate) fn device(name: &str) -> Result<Device, String> {
 }
 
 /// The first GPU where there is one.
-pub(crate) fn default_device() -> Device {
+pub fn default_device() -> Device {
     Device::cuda_if_available()
 }

@@ -36,6 +36,12 @@ pub enum PictureFileError {
         /// Why.
         source: image::ImageError,
     },
+    /// It makes the decoder panic.
+    #[error("cannot decode {}: the decoder panicked; the file is probably damaged", path.display())]
+    Panic {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is too large.
     #[error("{}: {width}x{height} pixels are more than the {MAX_PIXELS} that are read; cut it into parts", path.display())]
     TooLarge {
@@ -82,6 +88,11 @@ pub enum PictureFileError {
 /// # Errors
 /// [`PictureFileError`], which names the file.
 pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
+    // Decoders are given files of anyone's making: one that panics must not look like our own fault.
+    std::panic::catch_unwind(|| decode_file(path)).unwrap_or_else(|_| Err(PictureFileError::Panic { path: path.to_owned() }))
+}
+
+fn decode_file(path: &Path) -> Result<Picture, PictureFileError> {
     let io = |source| PictureFileError::Read { path: path.to_owned(), source };
     let decode = |source| PictureFileError::Decode { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(io)?;

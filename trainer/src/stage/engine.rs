@@ -189,7 +189,13 @@ impl Engine {
     }
 
     /// Waits for the reduction, then clips, steps and averages.
-    pub(super) fn update(&mut self, step: u64, lr: f64, clip_norm: f64, clock: &mut Clock) -> Result<Update, EngineError> {
+    pub(super) fn update(
+        &mut self,
+        step: u64,
+        lr: f64,
+        clip_norm: f64,
+        clock: &mut Clock,
+    ) -> Result<Update, EngineError> {
         let report = self.parallel.finish()?;
         clock.times.exposed_all_reduce += clock.lap().as_secs_f64();
         let gradients = self.parallel.gradients();

@@ -11,11 +11,11 @@ use super::engine::{Clock, Engine, EngineError, EngineOptions};
 use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
-use crate::model::{BatchStatistics, ForwardOptions};
 use crate::model::discriminator::Discriminator;
 use crate::model::import::{Reference, import};
 use crate::model::lpips::Lpips;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::{BatchStatistics, ForwardOptions};
 use crate::parallel::{ParallelError, ReduceOp, batch_statistics};
 use crate::workers::Workers;
 
@@ -168,7 +168,13 @@ impl TokenizerTraining {
     }
 
     /// The discriminator's half: hinge loss on the pictures and on what the autoencoder made of them.
-    fn train_critic(&mut self, v: &Tensor, fakes: &[Tensor], step: u64, clock: &mut Clock) -> Result<Tensor, EngineError> {
+    fn train_critic(
+        &mut self,
+        v: &Tensor,
+        fakes: &[Tensor],
+        step: u64,
+        clock: &mut Clock,
+    ) -> Result<Tensor, EngineError> {
         let stage = &self.config.tokenizer;
         self.critic.begin_step()?;
         let mut row = 0;
@@ -185,7 +191,8 @@ impl TokenizerTraining {
     fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, EngineError> {
         let mut clock = Clock::start();
         let v = picture_tensor(&batch.instruction, batch.size, self.generator.device())?;
-        let (lr, disc_start) = (self.config.tokenizer.lr.at(step, self.config.tokenizer.iterations), self.config.tokenizer.disc_start);
+        let (lr, disc_start) =
+            (self.config.tokenizer.lr.at(step, self.config.tokenizer.iterations), self.config.tokenizer.disc_start);
         let generated = self.train_generator(&v, step, &mut clock)?;
         let update = self.generator.update(step, lr, 0.0, &mut clock)?;
         let mean = |parts: &[Tensor]| Tensor::stack(parts, 0).mean(Kind::Float);
