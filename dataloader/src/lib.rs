@@ -6,6 +6,7 @@ pub mod degrade;
 pub mod ground;
 pub mod instruction;
 pub mod loader;
+pub mod location;
 mod ordered;
 pub mod picture;
 pub mod pixels;

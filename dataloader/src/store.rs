@@ -1,14 +1,13 @@
 //! Folders on any object store, for code that is not async.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
-use url::Url;
+
+use crate::location::{Location, LocationError, describe, redact};
 
 /// Objects above this size are sent in parts, so that a slow link does not run into the client's time limit.
 const PART: usize = 8 << 20;
@@ -81,34 +80,11 @@ impl Store {
 
     fn new(url: &str, create: bool) -> Result<Self, StoreError> {
         let shown = redact(url);
-        let error = |message: String| StoreError::Url { url: shown.clone(), message };
-        let parsed = match url.contains("://") {
-            true => Some(Url::parse(url).map_err(|e| error(e.to_string()))?),
-            false => None,
-        };
-        let local = match &parsed {
-            None => Some(PathBuf::from(url)),
-            Some(u) if u.scheme() == "file" => {
-                Some(u.to_file_path().map_err(|()| error("is no path on this machine".into()))?)
-            }
-            Some(_) => None,
-        };
-        if let Some(path) = local {
-            return Self::local(path, shown, create);
+        match Location::parse(url) {
+            Ok(Location::Local(path)) => Self::local(path, shown, create),
+            Ok(Location::Remote { store, prefix }) => Ok(Self { inner: store, root: prefix, local: None, shown }),
+            Err(LocationError { url, message }) => Err(StoreError::Url { url, message }),
         }
-        let Some(parsed) = parsed else { return Err(error("is no URL".into())) };
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(error("holds credentials; give them through the environment instead".into()));
-        }
-        if parsed.scheme() == "memory" {
-            let root = object_store::path::Path::parse(parsed.path()).map_err(|e| error(e.to_string()))?;
-            return Ok(Self { inner: memory(parsed.host_str().unwrap_or_default()), root, local: None, shown });
-        }
-        let plain = (parsed.scheme() == "http").then(|| ("allow_http".to_owned(), "true".to_owned()));
-        let options = std::env::vars().chain(plain);
-        let (inner, root) =
-            object_store::parse_url_opts(&parsed, options).map_err(|e| error(redact(&e.to_string())))?;
-        Ok(Self { inner: inner.into(), root, local: None, shown })
     }
 
     fn local(path: PathBuf, shown: String, create: bool) -> Result<Self, StoreError> {
@@ -240,24 +216,10 @@ impl Store {
         match receiver.recv() {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(object_store::Error::NotFound { .. })) => Err(StoreError::NotFound { url: url.clone() }),
-            Ok(Err(e)) => Err(failed(redact(&chain(&e)))),
+            Ok(Err(e)) => Err(failed(describe(&e))),
             Err(_) => Err(failed("the request's task panicked".into())),
         }
     }
-}
-
-/// An error and its causes, each once: object_store's own texts often end with their cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn runtime() -> Result<&'static tokio::runtime::Runtime, String> {
@@ -275,51 +237,14 @@ fn runtime() -> Result<&'static tokio::runtime::Runtime, String> {
         .map_err(Clone::clone)
 }
 
-/// Stores in memory live as long as the process and are told apart by the URL's host.
-fn memory(name: &str) -> Arc<dyn ObjectStore> {
-    static STORES: OnceLock<Mutex<HashMap<String, Arc<InMemory>>>> = OnceLock::new();
-    let mut stores = STORES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    stores.entry(name.to_owned()).or_default().clone()
-}
-
 /// The folder `name` below `url`.
 pub fn join(url: &str, name: &str) -> String {
     format!("{}/{name}", url.trim_end_matches('/'))
 }
 
-/// `text` without what may be secret in its URLs: user, password, query and fragment.
-pub fn redact(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, url) = rest.split_at(at + 3);
-        out.push_str(before);
-        let end = url.find(|c: char| c.is_whitespace() || "\"'<>)]},".contains(c)).unwrap_or(url.len());
-        let (url, after) = url.split_at(end);
-        let kept = &url[..url.find(['?', '#']).unwrap_or(url.len())];
-        let host_end = kept.find('/').unwrap_or(kept.len());
-        out.push_str(match kept[..host_end].rfind('@') {
-            Some(user) => &kept[user + 1..],
-            None => kept,
-        });
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_lose_their_secrets() {
-        assert_eq!(redact("s3://KEY:SECRET@bucket/a?x=1 failed"), "s3://bucket/a failed");
-        assert_eq!(redact("get (https://a.net/c/b?sig=SECRET): 403"), "get (https://a.net/c/b): 403");
-        assert_eq!(redact("plain /path?with=query"), "plain /path?with=query");
-        let error = Store::open("s3://KEY:SECRET@bucket/a").unwrap_err().to_string();
-        assert!(!error.contains("SECRET") && error.contains("environment"), "{error}");
-    }
 
     #[test]
     fn a_folder_keeps_objects() {

@@ -78,13 +78,12 @@ impl Run {
         let (rank, world) = (workers.rank(), workers.size());
         let folder = RunFolder::open(&config.run)?;
         let claim = || -> Result<Vec<u8>, TrainError> {
-            folder.enter(&resolved)?;
-            Ok(folder.claim()?.to_bytes())
+            let digest = folder.enter(&resolved)?;
+            Ok(folder.claim(&digest)?.to_bytes())
         };
         let attempt = Attempt::from_bytes(&from_rank_zero(&workers, claim)?)?;
         let options = Options::from(&config.checkpoints);
-        let digest = resolved.digest();
-        let checkpointer = Checkpointer::new(folder.clone(), attempt.clone(), &digest, rank, world, options);
+        let checkpointer = Checkpointer::new(folder.clone(), attempt.clone(), rank, world, options);
         Ok(Self {
             pulse: Pulse::from_environment(),
             throughput: Throughput::new(),

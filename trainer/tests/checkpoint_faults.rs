@@ -119,7 +119,7 @@ fn a_write_that_fails_or_lies_is_tried_again() {
         ("latest.json", 1, 1),
     ] {
         let (store, folder) = faulty();
-        let attempt = folder.claim().unwrap();
+        let attempt = folder.claim("digest").unwrap();
         store.set(name, fail, corrupt);
         let saved = snapshot(Stage::Diffusion, 10, 1);
         let id = save_all(&folder, &attempt, 1, &saved);
@@ -132,7 +132,7 @@ fn a_write_that_fails_or_lies_is_tried_again() {
 fn a_write_that_keeps_failing_is_reported_once_and_the_checkpoint_before_stays() {
     for (name, fail, corrupt) in [("optim-1of1", 99, 0), ("optim-1of1", 0, 99), ("manifest.json", 99, 0)] {
         let (store, folder) = faulty();
-        let attempt = folder.claim().unwrap();
+        let attempt = folder.claim("digest").unwrap();
         let mut writer = checkpointer(&folder, &attempt, 0, 1, options());
         let good = writer.save(&snapshot(Stage::Diffusion, 10, 1)).unwrap();
         assert_eq!(writer.wait().unwrap(), Some(good));
@@ -157,7 +157,7 @@ fn a_write_that_keeps_failing_is_reported_once_and_the_checkpoint_before_stays()
 #[test]
 fn a_failed_latest_json_does_not_lose_the_checkpoint() {
     let (store, folder) = faulty();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut writer = checkpointer(&folder, &attempt, 0, 1, options());
     store.set("latest.json", 99, 0);
     let id = writer.save(&snapshot(Stage::Diffusion, 10, 1)).unwrap();
@@ -173,7 +173,7 @@ fn a_failed_latest_json_does_not_lose_the_checkpoint() {
 #[test]
 fn a_rank_that_never_comes_is_named() {
     let (_, folder) = faulty();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut short = options();
     short.part_timeout = Duration::from_millis(50);
     let mut lead = checkpointer(&folder, &attempt, 0, 3, short);
@@ -192,7 +192,7 @@ fn a_rank_that_never_comes_is_named() {
 #[test]
 fn ranks_with_different_state_are_found_out() {
     let (_, folder) = faulty();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut ranks = [0, 1].map(|rank| checkpointer(&folder, &attempt, rank, 2, options()));
     let mut other = snapshot(Stage::Diffusion, 10, 1);
     other.insert("model", [("extra", tch::Tensor::from(1f32))]);
@@ -206,7 +206,7 @@ fn ranks_with_different_state_are_found_out() {
 #[test]
 fn what_a_killed_job_left_is_neither_used_nor_mixed_in_and_goes_in_the_end() {
     let (_, folder) = faulty();
-    let first = folder.claim().unwrap();
+    let first = folder.claim("digest").unwrap();
     let good = save_all(&folder, &first, 2, &snapshot(Stage::Diffusion, 10, 1));
     // Rank 1 was done with step 20, rank 0 was killed before it wrote anything.
     let mut killed = checkpointer(&folder, &first, 1, 2, options());
@@ -215,7 +215,7 @@ fn what_a_killed_job_left_is_neither_used_nor_mixed_in_and_goes_in_the_end() {
     assert_eq!(folder.find_latest().unwrap().unwrap().id, good);
     assert_eq!(folder.checkpoints().unwrap(), [good]);
 
-    let second = folder.claim().unwrap();
+    let second = folder.claim("digest").unwrap();
     let state = snapshot(Stage::Diffusion, 20, 2);
     let again = save_all(&folder, &second, 2, &state);
     assert_ne!(again, partial);
@@ -227,11 +227,11 @@ fn what_a_killed_job_left_is_neither_used_nor_mixed_in_and_goes_in_the_end() {
 #[test]
 fn the_older_of_two_jobs_stops_at_its_next_save() {
     let (_, folder) = faulty();
-    let older = folder.claim().unwrap();
+    let older = folder.claim("digest").unwrap();
     save_all(&folder, &older, 1, &snapshot(Stage::Diffusion, 10, 1));
     let mut writer = checkpointer(&folder, &older, 0, 1, options());
 
-    let newer = folder.claim().unwrap();
+    let newer = folder.claim("digest").unwrap();
     assert_eq!((older.number, newer.number), (1, 2));
     let lost = writer.save(&snapshot(Stage::Diffusion, 20, 1)).unwrap();
     match writer.wait().unwrap_err() {
@@ -254,7 +254,7 @@ fn starts_that_race_get_different_attempts() {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let store = store.clone();
-                std::thread::spawn(move || RunFolder::with_store(store).unwrap().claim())
+                std::thread::spawn(move || RunFolder::with_store(store).unwrap().claim("digest"))
             })
             .collect();
         // A slower starter may already see that a faster one has taken over: that is an answer too.
@@ -275,7 +275,7 @@ fn starts_that_race_get_different_attempts() {
 fn a_store_that_cannot_be_read_never_means_an_older_checkpoint() {
     for name in ["manifest.json", "ema-1of1"] {
         let (store, folder) = faulty();
-        let attempt = folder.claim().unwrap();
+        let attempt = folder.claim("digest").unwrap();
         save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 10, 1));
         save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 20, 1));
         *store.unreadable.lock().unwrap() = Some(format!("000000020-a0001/{name}"));

@@ -24,7 +24,7 @@ fn folder(dir: &tempfile::TempDir) -> RunFolder {
 fn a_checkpoint_comes_back_exactly_at_any_world_size() {
     for (name, world) in [("one", 1), ("three", 3), ("seventeen", 17)] {
         let folder = RunFolder::open(&format!("memory://exact-{name}/run")).unwrap();
-        let attempt = folder.claim().unwrap();
+        let attempt = folder.claim("digest").unwrap();
         let saved = snapshot(Stage::Diffusion, 12_000, 1);
         let id = save_all(&folder, &attempt, world, &saved);
         assert_eq!(id.to_string(), "2-diffusion-000012000-a0001");
@@ -41,7 +41,7 @@ fn a_checkpoint_comes_back_exactly_at_any_world_size() {
 fn shares_are_spread_over_ranks() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let id = save_all(&folder, &attempt, 2, &snapshot(Stage::Tokenizer, 5, 1));
     let mut names: Vec<String> = fs::read_dir(dir.path().join("run").join(id.folder()))
         .unwrap()
@@ -66,7 +66,7 @@ fn shares_are_spread_over_ranks() {
 fn only_wanted_groups_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let id = save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 5, 1));
     fs::write(dir.path().join("run").join(id.folder()).join("optim-1of1.safetensors.tmp"), b"x").unwrap();
     let loaded = folder.load_groups(id, &["ema"]).unwrap();
@@ -102,7 +102,7 @@ fn a_damaged_newest_one_is_reported_and_the_one_before_is_used() {
     for (damage, file, want) in cases {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(&dir);
-        let attempt = folder.claim().unwrap();
+        let attempt = folder.claim("digest").unwrap();
         let old = snapshot(Stage::Diffusion, 10, 1);
         save_all(&folder, &attempt, 2, &old);
         let newest = save_all(&folder, &attempt, 2, &snapshot(Stage::Diffusion, 20, 2));
@@ -117,7 +117,7 @@ fn a_damaged_newest_one_is_reported_and_the_one_before_is_used() {
         assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
 
         // The run goes on from the older one, past the damaged one.
-        let next = folder.claim().unwrap();
+        let next = folder.claim("digest").unwrap();
         let again = save_all(&folder, &next, 2, &snapshot(Stage::Diffusion, 20, 3));
         assert_eq!((again.step, again.attempt), (20, 2));
         assert_eq!(folder.find_latest().unwrap().unwrap().id, again);
@@ -128,7 +128,7 @@ fn a_damaged_newest_one_is_reported_and_the_one_before_is_used() {
 fn where_all_are_damaged_nothing_is_started_over_silently() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let id = save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 10, 1));
     fs::remove_file(dir.path().join("run").join(id.folder()).join("ema-1of1.safetensors")).unwrap();
     let error = folder.load_latest().unwrap_err().to_string();
@@ -177,7 +177,7 @@ fn a_folder_that_is_no_run_folder_is_refused() {
 fn a_checkpoint_of_another_run_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 10, 1)); // its digest is "digest"
     let checkpoints = dir.path().join("run/checkpoints");
     let moved = dir.path().join("moved");
@@ -191,7 +191,7 @@ fn a_checkpoint_of_another_run_is_refused() {
 fn retention_keeps_newest_multiples_and_results_of_stages() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut options = options();
     (options.keep, options.keep_every) = (2, 40);
     let mut writer = checkpointer(&folder, &attempt, 0, 1, options);
@@ -211,7 +211,7 @@ fn retention_keeps_newest_multiples_and_results_of_stages() {
 fn saving_the_same_step_again_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut writer = checkpointer(&folder, &attempt, 0, 1, options());
     let id = writer.save(&snapshot(Stage::Diffusion, 10, 1)).unwrap();
     assert_eq!(writer.wait().unwrap(), Some(id));
@@ -226,7 +226,7 @@ fn saving_the_same_step_again_writes_nothing() {
 fn state_that_cannot_be_stored_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(&dir);
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut writer = checkpointer(&folder, &attempt, 0, 1, options());
     let mut bad = snapshot(Stage::Diffusion, 10, 1);
     bad.insert("../up", [("w", tch::Tensor::from(1f32))]);
@@ -240,7 +240,7 @@ fn state_that_cannot_be_stored_is_refused_before_anything_is_written() {
 #[test]
 fn a_snapshot_is_a_copy_of_the_moment() {
     let folder = RunFolder::open("memory://moment/run").unwrap();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut weight = tch::Tensor::from_slice(&[1f32, 2.]);
     let mut live = defusion_trainer::checkpoint::Snapshot::new(Stage::Diffusion, 1);
     live.insert("model", [("w", weight.shallow_clone())]);

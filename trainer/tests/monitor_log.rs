@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Logs steps `from+1 ..= to` with loss = step / 100 + `salt`, resumed at `from`.
 fn run(folder: &RunFolder, stage: Stage, from: u64, to: u64, salt: f64) {
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut monitor = Monitor::open(folder, &attempt, 0, stage, from, 1000).unwrap();
     for step in from + 1..=to {
         monitor.log(step, &[("loss", step as f64 / 100.0 + salt), ("lr", 1e-4), ("vq/nan", f64::NAN)]);
@@ -25,7 +25,8 @@ fn run(folder: &RunFolder, stage: Stage, from: u64, to: u64, salt: f64) {
 
 /// Red and green above, blue and a ramp below.
 fn pictures() -> Grid {
-    let colour = |r: f64, g: f64, b: f64| Tensor::from_slice(&[r, g, b]).reshape([1, 3, 1, 1]).expand([1, 3, 16, 16], false);
+    let colour =
+        |r: f64, g: f64, b: f64| Tensor::from_slice(&[r, g, b]).reshape([1, 3, 1, 1]).expand([1, 3, 16, 16], false);
     let ramp = Tensor::linspace(-1.0, 1.0, 16, (Kind::Double, Device::Cpu)).expand([1, 3, 16, 16], false);
     let top = Tensor::cat(&[colour(1., -1., -1.), colour(-1., 1., -1.)], 0);
     let bottom = Tensor::cat(&[colour(-1., -1., 1.), ramp], 0);
@@ -77,7 +78,7 @@ fn a_stage_that_starts_again_from_its_beginning_drops_its_own_lines_only() {
 fn other_ranks_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(&dir.path().join("run").display().to_string()).unwrap();
-    let attempt = RunFolder::open("memory://other/run").unwrap().claim().unwrap();
+    let attempt = RunFolder::open("memory://other/run").unwrap().claim("digest").unwrap();
     let mut monitor = Monitor::open(&folder, &attempt, 1, Stage::Diffusion, 0, 10).unwrap();
     monitor.log(1, &[("loss", 1.0)]);
     monitor.progress(1);
@@ -91,7 +92,7 @@ fn other_ranks_write_nothing() {
 fn a_folder_that_cannot_be_written_is_an_error_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(&dir.path().display().to_string()).unwrap();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     fs::write(dir.path().join("tensorboard"), "a file where the folder should be").unwrap();
     let error = Monitor::open(&folder, &attempt, 0, Stage::Diffusion, 0, 10).err().unwrap().to_string();
     assert!(error.contains("tensorboard"), "{error}");
@@ -100,7 +101,7 @@ fn a_folder_that_cannot_be_written_is_an_error_at_the_start() {
 #[test]
 fn long_logs_on_an_object_store_go_in_bounded_segments() {
     let folder = RunFolder::open("memory://segments/run").unwrap();
-    let attempt = folder.claim().unwrap();
+    let attempt = folder.claim("digest").unwrap();
     let mut monitor = Monitor::open(&folder, &attempt, 0, Stage::Diffusion, 0, 100_000).unwrap();
     let names: Vec<String> = (0..40).map(|i| format!("figure_number_{i:02}")).collect();
     for step in 1..=2_000 {

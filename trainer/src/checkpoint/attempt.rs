@@ -31,6 +31,8 @@ pub struct Attempt {
     pub pid: u32,
     /// Seconds since 1970.
     pub started_unix: u64,
+    /// Digest under which the run's checkpoints are kept: [`super::RunFolder::enter`]'s.
+    pub config_digest: String,
 }
 
 impl Attempt {
@@ -54,7 +56,7 @@ impl Attempt {
     }
 
     /// Takes the folder over.
-    pub(super) async fn claim(store: &Store) -> Result<Self, CheckpointError> {
+    pub(super) async fn claim(store: &Store, config_digest: &str) -> Result<Self, CheckpointError> {
         let mut number = newest(store).await? + 1;
         loop {
             let attempt =

@@ -128,13 +128,13 @@ impl RunFolder {
         Resolved::parse(text, Path::new(&self.store.url_of(CONFIG)), &[]).map_err(|e| bad(e.to_string()))
     }
 
-    /// Takes the folder over for this start of the job. Called by rank 0, once, after [`RunFolder::enter`]; the others
-    /// get the attempt by broadcast.
+    /// Takes the folder over for this start of the job, whose digest is [`RunFolder::enter`]'s. Called by rank 0, once;
+    /// the others get the attempt by broadcast.
     ///
     /// # Errors
     /// The store's.
-    pub fn claim(&self) -> Result<Attempt, CheckpointError> {
-        self.runtime.block_on(Attempt::claim(&self.store))
+    pub fn claim(&self, digest: &str) -> Result<Attempt, CheckpointError> {
+        self.runtime.block_on(Attempt::claim(&self.store, digest))
     }
 
     /// Makes sure that `attempt` still owns the folder, which every save does too.

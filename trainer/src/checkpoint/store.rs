@@ -1,19 +1,18 @@
 //! A folder in an object store: local disk, S3, Google Cloud Storage, Azure, or memory.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use defusion_dataloader::location::{Location, LocationError, describe, redact};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::memory::InMemory;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use sha2::{Digest, Sha256};
-use url::Url;
 
 /// Objects above this size are uploaded in parts of [`CHUNK`] and read in ranges of it: a request then stays within
 /// the client's time limit on a slow link, and S3's 10,000 parts hold 160 GiB.
@@ -121,78 +120,29 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Stores behind `memory://NAME/`, one per name in this process.
-static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
-
 impl Store {
-    /// Opens `url`: a local path (relative to the working directory, or absolute) or `file://`, `s3://`, `gs://`,
-    /// `az://`, `memory://NAME/`. Credentials and endpoints come from the environment's standard variables and
-    /// chains (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Nothing is read or written yet. Every use of one `memory://NAME/` in a
-    /// process is the same store.
+    /// Opens `url`, a path or an object_store URL: see [`Location::parse`]. Nothing is read or written yet.
     ///
     /// # Errors
     /// [`StoreErrorKind::Url`] where the URL is no such URL, holds credentials, or lacks settings it needs.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let parsed = match Url::parse(url) {
-            // One letter is no scheme but a drive's or a folder's name.
-            Ok(parsed) if parsed.scheme().len() > 1 && url.contains("://") => parsed,
-            _ => return Self::local(PathBuf::from(url), url),
-        };
-        let mut shown = parsed.clone();
-        shown.set_query(None);
-        shown.set_fragment(None);
-        // Fails only for URLs that cannot hold them.
-        let _ = shown.set_password(None);
-        let bad = |message: String| StoreError {
+        let bad = |LocationError { url, message }| StoreError {
             kind: StoreErrorKind::Url,
             action: "open",
-            object: shown.to_string(),
-            message: redact(&message),
+            object: url,
+            message,
         };
-        if parsed.password().is_some() || parsed.query().is_some() {
-            return Err(bad("a URL must not hold credentials or options: they come from the environment".into()));
-        }
-        let path = || Path::from_url_path(parsed.path()).map_err(|e| bad(e.to_string()));
-        let inner: Arc<dyn ObjectStore> = match parsed.scheme() {
-            "file" => {
-                let path = parsed.to_file_path().map_err(|()| bad("expected file:///absolute/path".into()))?;
-                return Self::local(path, url);
+        match Location::parse(url).map_err(bad)? {
+            Location::Remote { store, prefix } => Ok(Self::new(store, prefix, redact(url).trim_end_matches('/'))),
+            Location::Local(path) => {
+                let shown = path.display().to_string();
+                let prefix = Path::from_absolute_path(&path)
+                    .map_err(|e| bad(LocationError { url: shown.clone(), message: e.to_string() }))?;
+                // A checkpoint that was announced must survive a power cut.
+                let inner = Arc::new(LocalFileSystem::new().with_fsync(true));
+                Ok(Self { inner, prefix, shown, local: Some(path) })
             }
-            "memory" => {
-                let name = parsed.host_str().unwrap_or_default().to_owned();
-                Arc::clone(MEMORY.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default()) as _
-            }
-            "s3" | "s3a" => object_store::aws::AmazonS3Builder::from_env()
-                .with_url(url)
-                .build()
-                .map(|s| Arc::new(s) as _)
-                .map_err(|e| bad(e.to_string()))?,
-            "gs" => object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                .with_url(url)
-                .build()
-                .map(|s| Arc::new(s) as _)
-                .map_err(|e| bad(e.to_string()))?,
-            "az" | "abfs" | "abfss" | "azure" | "adl" => object_store::azure::MicrosoftAzureBuilder::from_env()
-                .with_url(url)
-                .build()
-                .map(|s| Arc::new(s) as _)
-                .map_err(|e| bad(e.to_string()))?,
-            other => return Err(bad(format!("`{other}://` is none of file, s3, gs, az, memory"))),
-        };
-        Ok(Self { inner, prefix: path()?, shown: shown.to_string().trim_end_matches('/').to_owned(), local: None })
-    }
-
-    fn local(path: PathBuf, url: &str) -> Result<Self, StoreError> {
-        let bad =
-            |message: String| StoreError { kind: StoreErrorKind::Url, action: "open", object: url.to_owned(), message };
-        if url.is_empty() {
-            return Err(bad("the path is empty".into()));
         }
-        let path = std::path::absolute(&path).map_err(|e| bad(e.to_string()))?;
-        let prefix = Path::from_absolute_path(&path).map_err(|e| bad(e.to_string()))?;
-        // A checkpoint that was announced must survive a power cut.
-        let inner = object_store::local::LocalFileSystem::new().with_fsync(true);
-        Ok(Self { inner: Arc::new(inner), prefix, shown: path.display().to_string(), local: Some(path) })
     }
 
     /// A folder of any store; `shown` names it in messages.
@@ -227,7 +177,7 @@ impl Store {
             Error::NotSupported { .. } | Error::NotImplemented { .. } => StoreErrorKind::Unsupported,
             _ => StoreErrorKind::Other,
         };
-        StoreError { kind, action, object: self.url_of(name), message: redact(&error.to_string()) }
+        StoreError { kind, action, object: self.url_of(name), message: describe(error) }
     }
 
     /// Size of an object in bytes, or `None` where there is none.
@@ -413,53 +363,4 @@ impl Store {
 /// Lower-case hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Cuts the query off every URL in a message: signed URLs carry their signature there.
-fn redact(message: &str) -> String {
-    let mut out = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(scheme) = rest.find("://") {
-        let end =
-            rest[scheme..].find(|c: char| c.is_whitespace() || "\"')>".contains(c)).map_or(rest.len(), |e| scheme + e);
-        let url = &rest[..end];
-        match url[scheme..].find('?') {
-            Some(query) => {
-                out.push_str(&url[..scheme + query]);
-                out.push_str("?...");
-            }
-            None => out.push_str(url),
-        }
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signatures_do_not_reach_messages() {
-        let text =
-            redact("error for url (https://a.blob.core.windows.net/c/o?sv=1&sig=SECRET): reset; see http://x/y?k=v");
-        assert_eq!(text, "error for url (https://a.blob.core.windows.net/c/o?...): reset; see http://x/y?...");
-        assert_eq!(redact("no url? here"), "no url? here");
-    }
-
-    #[test]
-    fn urls_with_credentials_are_refused_without_showing_them() {
-        for url in ["s3://key:SECRET@bucket/run", "https://a.blob.core.windows.net/c?sig=SECRET"] {
-            let error = Store::open(url).expect_err(url);
-            assert_eq!(error.kind, StoreErrorKind::Url);
-            assert!(!format!("{error} {error:?}").contains("SECRET"), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn unknown_schemes_and_empty_paths_are_refused() {
-        assert!(Store::open("ftp://host/x").unwrap_err().to_string().contains("ftp://"));
-        assert!(Store::open("").is_err());
-    }
 }

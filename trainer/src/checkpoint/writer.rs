@@ -53,7 +53,6 @@ impl From<&defusion_config::Checkpoints> for Options {
 pub struct Checkpointer {
     folder: RunFolder,
     attempt: Attempt,
-    digest: String,
     rank: usize,
     world: usize,
     options: Options,
@@ -64,13 +63,11 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// A checkpointer of `rank` of `world`. `attempt` is [`RunFolder::claim`]'s, made by rank 0 and told to the others;
-    /// `digest` is what [`RunFolder::enter`] returned.
+    /// A checkpointer of `rank` of `world`. `attempt` is [`RunFolder::claim`]'s, made by rank 0 and told to the others.
     pub fn new(folder: RunFolder, attempt: Attempt, digest: &str, rank: usize, world: usize, options: Options) -> Self {
         Self {
             folder,
             attempt,
-            digest: digest.to_owned(),
             rank,
             world,
             options,
@@ -103,7 +100,6 @@ impl Checkpointer {
         let job = Job {
             store: self.folder.store().clone(),
             attempt: self.attempt.clone(),
-            digest: self.digest.clone(),
             rank: self.rank,
             world: self.world,
             options: self.options,
@@ -177,7 +173,6 @@ impl Drop for Checkpointer {
 struct Job {
     store: Store,
     attempt: Attempt,
-    digest: String,
     rank: usize,
     world: usize,
     options: Options,
@@ -325,7 +320,7 @@ impl Job {
             version: VERSION,
             checkpoint: *id,
             nonce: self.attempt.nonce.clone(),
-            config_digest: self.digest.clone(),
+            config_digest: self.attempt.config_digest.clone(),
             world: *world,
             saved_unix: now_unix(),
             groups: self.groups.clone(),

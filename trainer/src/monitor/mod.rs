@@ -118,6 +118,13 @@ impl Monitor {
         }
     }
 
+    /// A line of text on stderr that leaves the bar whole.
+    pub fn say(&self, text: &str) {
+        if let Some(lead) = &self.0 {
+            lead.progress.say(text);
+        }
+    }
+
     /// Writes an image grid to TensorBoard and to `samples/` as PNG. `name`: `a-z`, `0-9`, `_`.
     pub fn images(&mut self, step: u64, name: &str, grid: &Grid) {
         let Some(lead) = &mut self.0 else { return };

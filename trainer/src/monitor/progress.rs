@@ -35,10 +35,10 @@ impl Progress {
         }
     }
 
-    /// A line of its own, above the bar where there is one.
+    /// Shows a line, above the bar where there is one.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
         }
     }

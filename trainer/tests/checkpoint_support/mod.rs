@@ -25,7 +25,7 @@ pub fn checkpointer(
     world: usize,
     options: Options,
 ) -> Checkpointer {
-    Checkpointer::new(folder.clone(), attempt.clone(), "digest", rank, world, options)
+    Checkpointer::new(folder.clone(), attempt.clone(), rank, world, options)
 }
 
 /// Tensors of several kinds and sizes, a function of `salt`.
