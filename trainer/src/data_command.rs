@@ -104,11 +104,8 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let known = defusion_datasets::list()?;
     println!("{:<14} {:<24} {:<22} {:>15}  prepared", "name", "dataset", "task", "pairs");
     for descriptor in &known {
-        let counts: Vec<String> = descriptor
-            .splits
-            .iter()
-            .filter_map(|(name, split)| Some(format!("{} {name}", split.count?)))
-            .collect();
+        let counts: Vec<String> =
+            descriptor.splits.iter().filter_map(|(name, split)| Some(format!("{} {name}", split.count?))).collect();
         let prepared = match &args.shards {
             Some(shards) => match prepare::prepared(shards, &descriptor.name)? {
                 Some(manifest) => format!("{} pairs", manifest.rows()),

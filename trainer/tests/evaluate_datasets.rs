@@ -75,7 +75,8 @@ fn two_workers_make_what_one_makes() {
     let fixture = Fixture::new("");
     let plan = Plan::open(&fixture.config.config, 0).unwrap();
     let restorer = fixture.restorer();
-    let cases: Vec<(&str, &str, u64)> = vec![("clean", "gaussian_noise", 6), ("clean", "rain+gaussian_noise", 6), ("gopro", "motion_blur", 4)];
+    let cases: Vec<(&str, &str, u64)> =
+        vec![("clean", "gaussian_noise", 6), ("clean", "rain+gaussian_noise", 6), ("gopro", "motion_blur", 4)];
     assert_eq!(plan.len(), 16);
     let options = Options { blind: true, sheet_rows: 1, ..Options::default() };
     let part = |rank, world| {
@@ -91,7 +92,8 @@ fn two_workers_make_what_one_makes() {
     for (c, (dataset, degradation, images)) in cases.into_iter().enumerate() {
         assert_eq!((plan.cases()[c].dataset.as_str(), plan.cases()[c].degradation.as_str()), (dataset, degradation));
         assert_eq!(whole.totals.images(c), images);
-        let [before, after, blind] = [Pass::Before, Pass::After, Pass::Blind].map(|pass| whole.totals.means(c, pass)[0]);
+        let [before, after, blind] =
+            [Pass::Before, Pass::After, Pass::Blind].map(|pass| whole.totals.means(c, pass)[0]);
         assert!(before > 5.0 && after > 0.0 && blind > 0.0 && after != before && blind != after);
     }
     // Five workers have 4, 3, 3, 3, 3 pictures, and all call back equally often.
@@ -141,10 +143,10 @@ fn evaluate(root: &Path, more: &[&str]) -> Result<Value, String> {
         prepare(root);
         let config = config(&root.join("run"), "");
         tiny::save(&config, &[tiny::snapshot(&tiny::networks(&config, 1), Stage::Diffusion, 5)]);
-        let yaml = config.to_yaml().unwrap().replace(
-            &format!("{}/shards", root.join("run").display()),
-            &root.join("shards").display().to_string(),
-        );
+        let yaml = config
+            .to_yaml()
+            .unwrap()
+            .replace(&format!("{}/shards", root.join("run").display()), &root.join("shards").display().to_string());
         std::fs::write(&file, yaml).unwrap();
     }
     let out = root.join("out");

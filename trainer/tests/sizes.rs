@@ -52,7 +52,8 @@ fn what_is_counted_is_what_is_built() {
     recipes.sort();
     assert!(recipes.len() >= 2, "{recipes:?}");
     // Besides the recipes: plain convolutions for up and down, no FiLM, no adapter.
-    let plain = ["model.unet.resblock_updown=false", "model.unet.use_scale_shift_norm=false", "model.adapter.enabled=false"];
+    let plain =
+        ["model.unet.resblock_updown=false", "model.unet.use_scale_shift_norm=false", "model.adapter.enabled=false"];
     for path in &recipes {
         for changes in [&plain[..0], &plain] {
             let changes: Vec<_> = changes.iter().map(|change| change.parse().unwrap()).collect();
@@ -70,8 +71,18 @@ fn measure() {
         s.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
     };
     for (ch, crop, mult) in [(64, 128i64, "[1,2,2,4]"), (32, 256, "[1,1,2,2,4,4]")] {
-        let sets = [format!("model.unet.model_channels={ch}"), format!("data.crop={crop}"), format!("model.unet.channel_mult={mult}"), "model.unet.num_res_blocks=2".into(),
-            format!("model.bridge.channels={}", if mult.len() > 10 {"[64,64,128,128,256,256]"} else {"[64,64,128,128]"}), "model.bridge.num_res_blocks=2".into(), "model.unet.attention_downsamples=[8,16,32]".to_string()];
+        let sets = [
+            format!("model.unet.model_channels={ch}"),
+            format!("data.crop={crop}"),
+            format!("model.unet.channel_mult={mult}"),
+            "model.unet.num_res_blocks=2".into(),
+            format!(
+                "model.bridge.channels={}",
+                if mult.len() > 10 { "[64,64,128,128,256,256]" } else { "[64,64,128,128]" }
+            ),
+            "model.bridge.num_res_blocks=2".into(),
+            "model.unet.attention_downsamples=[8,16,32]".to_string(),
+        ];
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/cpu-demo.yaml");
         let changes: Vec<_> = sets.iter().map(|change| change.parse().unwrap()).collect();
         let config = Resolved::load(&path, &changes).unwrap_or_else(|e| panic!("{e}")).config;
@@ -92,7 +103,11 @@ fn measure() {
             let y = net.forward(&xb, &tb, &xb, Some(&kb), &o);
             let after = rss();
             let est = size::diffusion(model, crop as u32, tokens);
-            println!("ch {ch} crop {crop} b {b}: measured {:.1} MiB, estimate {:.1} MiB", (after - before) / 1048576.0, est.kept.bytes(4) as f64 * b as f64 / 1048576.0);
+            println!(
+                "ch {ch} crop {crop} b {b}: measured {:.1} MiB, estimate {:.1} MiB",
+                (after - before) / 1048576.0,
+                est.kept.bytes(4) as f64 * b as f64 / 1048576.0
+            );
             drop(y);
         }
     }

@@ -7,7 +7,11 @@ const LARGEST_PICTURE: u32 = 8192;
 
 pub(super) fn validate(c: &Config) -> Result<(), Problem> {
     let d = &c.data;
-    ensure!(!d.shards.trim().is_empty(), "data.shards", "must name the folder of shards: a path or an object_store URL");
+    ensure!(
+        !d.shards.trim().is_empty(),
+        "data.shards",
+        "must name the folder of shards: a path or an object_store URL"
+    );
     ensure!(!d.datasets.is_empty(), "data.datasets", "at least one dataset is needed");
     datasets("data.datasets", &d.datasets)?;
     for set in &d.datasets {

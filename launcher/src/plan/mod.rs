@@ -187,7 +187,6 @@ impl Plan {
                 config.tokenizer.perceptual_weight > 0.0,
             ),
             ("tokenizer.pretrained", &config.tokenizer.pretrained, true),
-            ("tokenizer.pretrained_discriminator", &config.tokenizer.pretrained_discriminator, true),
             ("diffusion.pretrained", &config.diffusion.pretrained, true),
             ("data.grounds.natural", &config.data.grounds.natural, true),
             ("data.grounds.charts", &config.data.grounds.charts, true),

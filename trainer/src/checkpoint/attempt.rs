@@ -59,8 +59,14 @@ impl Attempt {
     pub(super) async fn claim(store: &Store, config_digest: &str) -> Result<Self, CheckpointError> {
         let mut number = newest(store).await? + 1;
         loop {
-            let attempt =
-                Self { number, nonce: nonce(), host: host(), pid: std::process::id(), started_unix: now_unix() };
+            let attempt = Self {
+                number,
+                nonce: nonce(),
+                host: host(),
+                pid: std::process::id(),
+                started_unix: now_unix(),
+                config_digest: config_digest.to_owned(),
+            };
             match store.put_new(&Self::object(number), attempt.to_bytes().into()).await {
                 Ok(()) => {
                     attempt.check(store).await?;

@@ -64,7 +64,7 @@ pub struct Checkpointer {
 
 impl Checkpointer {
     /// A checkpointer of `rank` of `world`. `attempt` is [`RunFolder::claim`]'s, made by rank 0 and told to the others.
-    pub fn new(folder: RunFolder, attempt: Attempt, digest: &str, rank: usize, world: usize, options: Options) -> Self {
+    pub fn new(folder: RunFolder, attempt: Attempt, rank: usize, world: usize, options: Options) -> Self {
         Self {
             folder,
             attempt,

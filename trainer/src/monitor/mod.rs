@@ -104,13 +104,6 @@ impl Monitor {
         lead.note(events.and(metrics));
     }
 
-    /// Says something that is no figure, beside the progress line.
-    pub fn say(&self, text: &str) {
-        if let Some(lead) = &self.0 {
-            lead.progress.say(text);
-        }
-    }
-
     /// Shows that `step` steps are complete, without writing anything: for every step.
     pub fn progress(&mut self, step: u64) {
         if let Some(lead) = &mut self.0 {

@@ -89,7 +89,8 @@ pub enum PictureFileError {
 /// [`PictureFileError`], which names the file.
 pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
     // Decoders are given files of anyone's making: one that panics must not look like our own fault.
-    std::panic::catch_unwind(|| decode_file(path)).unwrap_or_else(|_| Err(PictureFileError::Panic { path: path.to_owned() }))
+    std::panic::catch_unwind(|| decode_file(path))
+        .unwrap_or_else(|_| Err(PictureFileError::Panic { path: path.to_owned() }))
 }
 
 fn decode_file(path: &Path) -> Result<Picture, PictureFileError> {
