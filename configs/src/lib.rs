@@ -11,6 +11,7 @@ mod load;
 mod model;
 pub mod protocol;
 mod run;
+pub mod size;
 mod stage;
 pub mod synthesis;
 mod validate;

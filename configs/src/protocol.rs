@@ -8,6 +8,9 @@ pub const ENV_DEVICE: &str = "DEFUSION_DEVICE";
 pub const ENV_HEARTBEAT_FD: &str = "DEFUSION_HEARTBEAT_FD";
 /// Environment of a worker: its share of the node's cores, a number of threads.
 pub const ENV_THREADS: &str = "DEFUSION_THREADS";
+/// Environment of a worker: present where what it writes to standard error ends on a terminal. Under `mpirun` it cannot
+/// see that by itself: its standard error is a pipe and its standard output a pseudo-terminal, always.
+pub const ENV_TERMINAL: &str = "DEFUSION_TERMINAL";
 
 /// Colour of the ranks that train, in `MPI_Comm_split` of the world. Every rank splits right after `MPI_Init` and
 /// meets in one `MPI_Ibarrier` of the world right before `MPI_Finalize`; surplus ranks do nothing between.

@@ -37,7 +37,7 @@ impl Default for Monitor {
 }
 
 /// `defusion evaluate` and validation within training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
     /// Datasets (folders of shards beside the training ones) that are evaluated; training never reads them.
@@ -48,10 +48,4 @@ pub struct Evaluation {
     pub images: u64,
     /// Score centre crops of this side; 0: full frames.
     pub crop: u32,
-}
-
-impl Default for Evaluation {
-    fn default() -> Self {
-        Self { datasets: Vec::new(), every: 0, images: 0, crop: 0 }
-    }
 }

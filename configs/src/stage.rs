@@ -168,7 +168,7 @@ pub struct TokenizerStage {
     pub disc_start: u64,
     /// Decay of the weights' moving average, which the second stage uses.
     pub ema_decay: f64,
-    /// Tokenizer to start from (safetensors, taming's names).
+    /// Tokenizer to start from (safetensors, taming's names), and its discriminator where the file holds one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
     /// How a step is computed.

@@ -1,1 +1,7 @@
-fn main() {}
+//! `defusion-launch`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    defusion_launch::run()
+}

@@ -178,6 +178,18 @@ pub fn list_source(
     Ok(listing)
 }
 
+/// The manifest of the dataset below `shards`; `None` where it is not prepared there.
+///
+/// # Errors
+/// [`PrepareError::Store`], [`PrepareError::Shard`].
+pub fn prepared(shards: &str, dataset: &str) -> Result<Option<Manifest>, PrepareError> {
+    let store = Store::open(&crate::store::join(shards, dataset))?;
+    Ok(match store.size(MANIFEST)? {
+        Some(_) => Some(Manifest::read(&store)?),
+        None => None,
+    })
+}
+
 /// Makes the shards of `listing` in the folder `options.to`/`options.dataset`.
 ///
 /// # Errors

@@ -1,0 +1,129 @@
+//! An estimate of a worker's memory on its device.
+
+use super::trace::{Kept, Network};
+use super::{diffusion, discriminator, tokenizer, tokens};
+use crate::{ActivationCheckpointing, Config, Precision, Stage, StepOptions};
+
+/// What one worker needs on its device, bytes. An estimate: see each part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// float32 weights of all networks, trained and frozen.
+    pub weights: u64,
+    /// Gradients, which lie in the all-reduce buckets: as large as the trained weights.
+    pub gradients: u64,
+    /// Both moments of Adam: twice the trained weights.
+    pub optimizer: u64,
+    /// Moving average of the weights.
+    pub average: u64,
+    /// bfloat16 copies of the trained weights, which autocast keeps through a step.
+    pub casts: u64,
+    /// What a forward pass keeps for backward, one micro-batch.
+    pub activations: u64,
+    /// Six of the largest map in float32 (gradients in flight, layers' workspaces), and 1.5 GiB on CUDA for the context,
+    /// cuDNN, cuBLAS and NCCL.
+    pub workspace: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.optimizer + self.average + self.casts + self.activations + self.workspace
+    }
+}
+
+const CUDA_CONTEXT: u64 = 3 << 29;
+
+/// One worker's memory in `stage`.
+pub fn memory(config: &Config, stage: Stage) -> Memory {
+    let (model, size) = (&config.model, config.data.grounds.size);
+    let world = u64::from(config.cluster.world_size());
+    let context = if config.cluster.device == crate::Device::Cuda { CUDA_CONTEXT } else { 0 };
+    let tokenizer = tokenizer(&model.tokenizer, size);
+    match stage {
+        Stage::Tokenizer => {
+            let stage = &config.tokenizer;
+            let micro = stage.global_batch / (world * u64::from(stage.step.accumulation)).max(1);
+            let critic = discriminator(&model.discriminator, size);
+            let lpips = if stage.perceptual_weight > 0.0 { vgg16(size) } else { Network::default() };
+            let trained = tokenizer.count() + critic.count();
+            // The discriminator sees the reconstruction, and in its own step both pictures; LPIPS the reconstruction.
+            let activations =
+                kept(&tokenizer, &stage.step) + 2 * kept(&critic, &stage.step) + kept(&lpips, &stage.step);
+            let largest = tokenizer.largest_map.max(lpips.largest_map);
+            parts(trained, VGG16 * u64::from(stage.perceptual_weight > 0.0), tokenizer.count(), &stage.step).with(
+                micro * activations,
+                micro * largest,
+                context,
+            )
+        }
+        Stage::Diffusion => {
+            let stage = &config.diffusion;
+            let micro = stage.global_batch / (world * u64::from(stage.step.accumulation)).max(1);
+            let net = diffusion(model, config.data.crop, tokens(model, size));
+            parts(net.count(), tokenizer.count(), net.count(), &stage.step).with(
+                micro * kept(&net, &stage.step),
+                micro * net.largest_map,
+                context,
+            )
+        }
+    }
+}
+
+fn parts(trained: u64, frozen: u64, averaged: u64, step: &StepOptions) -> Memory {
+    Memory {
+        weights: 4 * (trained + frozen),
+        gradients: 4 * trained,
+        optimizer: 8 * trained,
+        average: 4 * averaged,
+        casts: if step.precision == Precision::Bf16 { 2 * trained } else { 0 },
+        activations: 0,
+        workspace: 0,
+    }
+}
+
+impl Memory {
+    fn with(self, activations: u64, largest_map: u64, context: u64) -> Self {
+        Self { activations, workspace: 24 * largest_map + context, ..self }
+    }
+}
+
+fn kept(net: &Network, step: &StepOptions) -> u64 {
+    let low = match step.precision {
+        Precision::Fp32 => 4,
+        Precision::Bf16 => 2,
+    };
+    let bytes = |kept: &Kept| kept.bytes(low);
+    match step.activation_checkpointing {
+        ActivationCheckpointing::None => bytes(&net.kept),
+        ActivationCheckpointing::Block => bytes(&net.kept_outside_blocks) + bytes(&net.largest_block),
+    }
+}
+
+/// Parameters of VGG16's convolutions, which LPIPS looks through.
+const VGG16: u64 = 14_714_688;
+
+/// VGG16's convolutions over pictures of `size` pixels.
+fn vgg16(size: u32) -> Network {
+    let mut net = Network::default();
+    let mut cin = 3;
+    for (stage, (channels, layers)) in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)].into_iter().enumerate() {
+        let area = (u64::from(size) >> stage).pow(2);
+        for i in 0..layers {
+            net.conv(&format!("{stage}.{i}"), [cin, channels], 3, area);
+            cin = channels;
+        }
+        // The last map of each stage is compared.
+        net.keep(channels, area);
+    }
+    net
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vgg16_is_the_published_size() {
+        assert_eq!(vgg16(224).count(), VGG16);
+    }
+}

@@ -1,0 +1,75 @@
+//! Which GPU is a worker's.
+
+use std::path::Path;
+
+use defusion_config::Device;
+
+use crate::error::LaunchError;
+
+/// Number of GPUs that a process on this host sees; `None` where that cannot be known without CUDA.
+pub fn visible(cuda_visible_devices: Option<&str>, dev: &Path) -> Option<usize> {
+    if let Some(list) = cuda_visible_devices {
+        // CUDA takes the list up to the first entry that is no device.
+        let devices = list.split(',').map(str::trim).take_while(|entry| !entry.is_empty() && *entry != "-1");
+        return Some(devices.count());
+    }
+    let name_of_gpu = |name: &str| name.strip_prefix("nvidia").is_some_and(|n| n.parse::<u32>().is_ok());
+    let entries = std::fs::read_dir(dev).ok()?;
+    let names: Vec<_> = entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    // Under WSL, GPUs have no nodes of their own.
+    if names.iter().any(|name| name == "dxg") {
+        return None;
+    }
+    Some(names.iter().filter(|name| name_of_gpu(name)).count())
+}
+
+/// The worker's device as `DEFUSION_DEVICE` says it: `cpu` or `cuda:N`.
+///
+/// # Errors
+/// Fewer GPUs than workers, or none.
+pub fn device(kind: Device, local_rank: u32, workers: u32, visible: Option<usize>) -> Result<String, LaunchError> {
+    match (kind, visible) {
+        (Device::Cpu, _) => Ok("cpu".into()),
+        (Device::Cuda, Some(0)) => Err(LaunchError::usage(
+            "cluster.device is cuda, but this host shows no NVIDIA GPU (/dev/nvidia*, CUDA_VISIBLE_DEVICES): \
+             use a host with GPUs or set cluster.device=cpu",
+        )),
+        // Slurm with --gpus-per-task shows every task its own GPU only.
+        (Device::Cuda, Some(1)) if workers > 1 && std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() => {
+            Ok("cuda:0".into())
+        }
+        (Device::Cuda, Some(n)) if n < workers as usize => Err(LaunchError::usage(format!(
+            "this host shows {n} GPUs, but cluster.workers_per_node is {workers}: set it to {n}"
+        ))),
+        (Device::Cuda, _) => Ok(format!("cuda:{local_rank}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_counted_from_the_environment_or_the_device_nodes() {
+        let dev = tempfile::tempdir().unwrap();
+        for name in ["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"] {
+            std::fs::write(dev.path().join(name), "").unwrap();
+        }
+        assert_eq!(visible(None, dev.path()), Some(2));
+        assert_eq!(visible(Some("0,3,5"), dev.path()), Some(3));
+        assert_eq!(visible(Some("MIG-1234"), dev.path()), Some(1));
+        assert_eq!(visible(Some("0,-1,2"), dev.path()), Some(1));
+        assert_eq!(visible(Some(""), dev.path()), Some(0));
+        std::fs::write(dev.path().join("dxg"), "").unwrap();
+        assert_eq!(visible(None, dev.path()), None);
+    }
+
+    #[test]
+    fn each_worker_gets_its_own_gpu_or_a_clear_error() {
+        assert_eq!(device(Device::Cpu, 3, 8, Some(0)).unwrap(), "cpu");
+        assert_eq!(device(Device::Cuda, 3, 8, Some(8)).unwrap(), "cuda:3");
+        assert_eq!(device(Device::Cuda, 3, 8, None).unwrap(), "cuda:3");
+        assert!(device(Device::Cuda, 0, 8, Some(0)).unwrap_err().to_string().contains("cluster.device=cpu"));
+        assert!(device(Device::Cuda, 0, 8, Some(4)).unwrap_err().to_string().contains("workers_per_node is 8"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `defusion-launch`: starts a training run, watches it, and starts it again after a failure.
+//!
+//! One binary plays three parts and tells them apart by its environment:
+//!
+//! - *the job* ([`job`]), outside MPI: checks the config, prints the [`plan`], runs `mpirun` and restarts it;
+//! - *a rank* ([`rank`]), under `mpirun` or `srun`: starts one worker as a child, hands it its device and cores, watches its heartbeat;
+//! - *a surplus rank* ([`surplus`]), where there are more ranks than workers: waits without using CPU.
+//!
+//! Nothing here links libtorch. Processes never outlive each other: see [`child`].
+
+pub mod child;
+pub mod cli;
+pub mod cpus;
+pub mod error;
+pub mod gpus;
+pub mod heartbeat;
+pub mod job;
+pub mod logs;
+pub mod mpirun;
+pub mod plan;
+pub mod rank;
+pub mod report;
+pub mod restarts;
+pub mod spawn;
+pub mod supervise;
+pub mod surplus;
+pub mod topology;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Part};
+use error::LaunchError;
+use topology::Place;
+
+/// The whole program: command line to exit code.
+pub fn run() -> ExitCode {
+    // clap exits with 2 on a bad command line, which is `EXIT_USAGE`.
+    let cli = Cli::parse();
+    let code = match cli.part {
+        Some(Part::Child(child)) => Err(child::become_program(&child)),
+        None => start(cli),
+    };
+    let code = code.unwrap_or_else(|error| {
+        logs::say(&error.to_string());
+        error.exit_code()
+    });
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn start(cli: Cli) -> Result<i32, LaunchError> {
+    let place = Place::from_env(|name| std::env::var(name).ok())?;
+    let request = match (cli.request(), &place) {
+        // The same file on the same host: one rank says what is wrong with it.
+        (Err(_), Some(place)) if place.local_rank > 0 => return Ok(rank::leave_the_word_to_another()),
+        (request, _) => request?,
+    };
+    match place {
+        None => job::run(&request),
+        Some(place) => rank::run(&request, &place),
+    }
+}

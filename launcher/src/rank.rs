@@ -1,0 +1,127 @@
+//! One rank of an MPI job: its worker's parent.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use defusion_config::protocol::{EXIT_DONE, EXIT_USAGE};
+
+use crate::cli::Request;
+use crate::cpus::Node;
+use crate::error::LaunchError;
+use crate::heartbeat::Watch;
+use crate::logs::{say, speak_as};
+use crate::plan::Plan;
+use crate::report::Reporter;
+use crate::spawn::{Order, Worker};
+use crate::supervise::{Ending, channel, heartbeats, signals, supervise};
+use crate::topology::{Duty, Place, host_name};
+use crate::{gpus, surplus};
+
+/// Runs this rank to its end and gives its exit code.
+///
+/// # Errors
+/// What keeps the worker from being started.
+pub fn run(request: &Request, place: &Place) -> Result<i32, LaunchError> {
+    if request.dry_run {
+        if place.rank == 0 {
+            let plan = Plan::new(&request.config);
+            plan.print(request.json)?;
+            plan.check()?;
+        }
+        return Ok(EXIT_DONE);
+    }
+    speak_as(place.rank);
+    let cluster = &request.config.config.cluster;
+    let mut reporter = Reporter::new(place.rank, host_name());
+    let ended = match place.duty(cluster) {
+        Ok(Duty::Work) => work(request, place, &mut reporter),
+        Ok(Duty::Wait) => surplus::wait(),
+        Err(_) if !place.speaks(cluster) => Ok(leave_the_word_to_another()),
+        Err(error) => Err(error),
+    };
+    match ended {
+        // The job says it, and knows what to do about it.
+        Err(error) if reporter.is_heard() => {
+            reporter.ended(error.exit_code(), &format!("rank {}: {error}", place.rank), false);
+            Ok(error.exit_code())
+        }
+        ended => ended,
+    }
+}
+
+/// A rank whose error another rank tells: gives that one the time to, since mpirun ends all ranks when the first ends.
+pub fn leave_the_word_to_another() -> i32 {
+    std::thread::sleep(Duration::from_secs(5));
+    EXIT_USAGE
+}
+
+fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32, LaunchError> {
+    let config = &request.config.config;
+    let cluster = &config.cluster;
+    let host = host_name();
+    // On its own under a bare mpirun, rank 0 says what is going to happen.
+    if place.rank == 0 && !reporter.is_heard() {
+        let plan = Plan::new(&request.config);
+        plan.print(false)?;
+        plan.check()?;
+    }
+
+    let visible = gpus::visible(std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref(), Path::new("/dev"));
+    let device = gpus::device(cluster.device, place.local_rank, cluster.workers_per_node, visible)?;
+    let binding = place.binding(|name| std::env::var(name).ok());
+    let share = Node::look(binding).share(
+        cluster.workers_per_node as usize,
+        place.local_rank as usize,
+        cluster.threads_per_worker as usize,
+    );
+    say(&format!("rank {} on {host}: {device}, {share}", place.rank));
+
+    let (to, events) = channel();
+    signals(to.clone())?;
+    let mut worker = Worker::start(&Order {
+        launcher: &request.launcher,
+        program: &request.worker,
+        config: &request.config.path,
+        overrides: &request.overrides,
+        rank: place.rank,
+        device: &device,
+        share: &share,
+        terminal: ends_on_a_terminal(reporter),
+    })?;
+    heartbeats(worker.heartbeat, to);
+    let mut watch = Watch::new(cluster, Instant::now());
+    let grace = Duration::from_secs(cluster.stop_grace_s);
+    let (ending, asked) = supervise(&mut worker.child, &mut watch, &events, grace, |watch| reporter.beat(watch))
+        .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
+    drain(worker.output);
+
+    let (code, message) = ending.verdict(asked, &watch.place());
+    let message = message.map(|m| format!("rank {} on {host}: {m}", place.rank)).unwrap_or_default();
+    // Whatever a worker does that was asked to stop is no news, unless it did not.
+    let asked = asked && !matches!(ending, Ending::Overdue(_));
+    reporter.ended(code, &message, asked);
+    if !message.is_empty() && !reporter.is_heard() && !asked {
+        say(&message);
+    }
+    Ok(code)
+}
+
+/// Waits for the last lines of a worker's output, but not for ever: something it left behind may hold the pipe.
+fn drain(output: Vec<std::thread::JoinHandle<()>>) {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline && output.iter().any(|thread| !thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether what this rank writes to standard error is seen on a terminal in the end. mpirun puts a pipe between.
+fn ends_on_a_terminal(reporter: &Reporter) -> bool {
+    if reporter.is_heard() {
+        return std::env::var_os(defusion_config::protocol::ENV_TERMINAL).is_some();
+    }
+    // A bare mpirun on this host: its own standard error.
+    let of_parent = std::fs::read_link(format!("/proc/{}/fd/2", nix::unistd::getppid()));
+    std::io::stderr().is_terminal()
+        || of_parent.is_ok_and(|to| to.starts_with("/dev/pts") || to.starts_with("/dev/tty"))
+}

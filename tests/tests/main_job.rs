@@ -1,0 +1,61 @@
+//! The main job from shards to a restored picture, in tiny, with more ranks than workers.
+
+use defusion_tests::{Sandbox, assert_success, defusion, mpirun, transcript};
+
+#[test]
+fn train_evaluate_export_restore() {
+    let sandbox = Sandbox::with_shards();
+    let config =
+        sandbox.config_args("run", &["tokenizer.iterations=3", "diffusion.iterations=3", "monitor.log_every=1"]);
+
+    // Four ranks for two workers: the surplus ranks wait and end with the others.
+    let trained = mpirun(4).args(&config).output().expect("mpirun runs");
+    assert_success(&trained);
+    let events = std::fs::read_dir(sandbox.path("run/tensorboard/diffusion"))
+        .expect("folder of events")
+        .filter_map(Result::ok)
+        .filter(|e| e.file_name().to_string_lossy().starts_with("events.out.tfevents"))
+        .count();
+    assert!(events > 0, "no TensorBoard events:\n{}", transcript(&trained));
+    assert!(sandbox.path("run/config.yaml").exists() && sandbox.path("run/latest.json").exists());
+
+    let weights = sandbox.path("defusion.safetensors");
+    let export = defusion().arg("export").arg("--run").arg(sandbox.path("run")).arg("--to").arg(&weights).output();
+    assert_success(&export.expect("defusion runs"));
+
+    let scores = sandbox.path("scores");
+    let evaluate = defusion()
+        .arg("evaluate")
+        .args(&config)
+        .arg("--weights")
+        .arg(&weights)
+        .arg("--out")
+        .arg(&scores)
+        .output()
+        .expect("defusion runs");
+    assert_success(&evaluate);
+    let text = std::fs::read_to_string(scores.join("report.json")).expect("report.json");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("report is JSON");
+    let noise = &report["degradations"]["gaussian_noise"];
+    assert!(noise["psnr_before"].as_f64().is_some_and(|p| p > 5.0 && p < 60.0), "{report:#}");
+    assert!(noise["psnr_after"].as_f64().is_some_and(f64::is_finite), "{report:#}");
+    assert_eq!(noise["images"].as_u64(), Some(3), "{report:#}");
+    let sheet = image::open(scores.join("contact_sheet.png")).expect("contact sheet");
+    assert!(sheet.width() > 200 && sheet.height() > 60);
+
+    let (degraded, restored) = (sandbox.path("pictures/photos-test/100.png"), sandbox.path("restored.png"));
+    let restore = || {
+        let mut command = defusion();
+        command.arg("restore").arg("--weights").arg(&weights).args(["--degradation", "gaussian_noise"]);
+        command.arg(&degraded).arg("--out").arg(&restored);
+        command.output().expect("defusion runs")
+    };
+    assert_success(&restore());
+    let (before, after) = (image::open(&degraded).expect("input"), image::open(&restored).expect("restored"));
+    assert_eq!((before.width(), before.height()), (after.width(), after.height()));
+
+    // A second time the picture is there already, and stays.
+    let again = restore();
+    assert!(!again.status.success());
+    assert!(transcript(&again).contains("restored.png"), "{}", transcript(&again));
+}

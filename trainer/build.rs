@@ -1,0 +1,62 @@
+//! Compiles the C++ shim over libtorch (`src/torch/cpp`) and makes the binaries and tests of this crate find libtorch
+//! when they run.
+//!
+//! libtorch is the one that `torch-sys` found (`LIBTORCH`, or `LIBTORCH_USE_PYTORCH=1`): its build script hands the
+//! library folder down as `DEP_TCH_LIBTORCH_LIB`, so the shim can never be compiled against another version.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+const SOURCES: [&str; 3] = ["src/torch/cpp/shim.cpp", "src/torch/cpp/autograd.cpp", "src/torch/cpp/stream.cpp"];
+const HEADER: &str = "src/torch/cpp/shim.h";
+
+fn main() {
+    let lib = PathBuf::from(
+        env::var_os("DEP_TCH_LIBTORCH_LIB")
+            .expect("torch-sys hands its libtorch folder down (DEP_TCH_LIBTORCH_LIB); is it still a dependency?"),
+    );
+    let lib = lib.canonicalize().unwrap_or_else(|e| panic!("libtorch's library folder {}: {e}", lib.display()));
+    compile(&lib);
+    link(&lib);
+    println!("cargo:rerun-if-changed=build.rs");
+}
+
+fn compile(lib: &Path) {
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    // The same two variables that torch-sys reads, with the same defaults.
+    let home = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from).unwrap_or_else(|| lib.join(".."));
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    for file in SOURCES.iter().chain([&HEADER]) {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    cc::Build::new()
+        .cpp(true)
+        .pic(true)
+        .std("c++20")
+        .include(home.join("include"))
+        .include(home.join("include/torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .define("GLOG_USE_GLOG_EXPORT", None)
+        // libtorch's own headers are full of them.
+        .warnings(false)
+        .files(SOURCES)
+        .compile("defusion_shim");
+}
+
+fn link(lib: &Path) {
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    // Installed beside the binaries, then the checkout's own copy, then where it was when this was built.
+    for rpath in ["$ORIGIN/../lib", "$ORIGIN/../../.deps/libtorch/lib", &lib.display().to_string()] {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{rpath}");
+    }
+    // The CUDA half registers its kernels from static initializers and no symbol of it is named here: without
+    // --no-as-needed the linker would drop it, and libtorch would say that it was built without CUDA.
+    println!("cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed");
+    for name in ["torch_cuda", "c10_cuda", "torch_cpu", "torch", "c10"] {
+        if lib.join(format!("lib{name}.so")).exists() {
+            println!("cargo:rustc-link-arg=-l{name}");
+        }
+    }
+    println!("cargo:rustc-link-arg=-Wl,--pop-state");
+}

@@ -1,0 +1,465 @@
+//! A folder in an object store: local disk, S3, Google Cloud Storage, Azure, or memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+/// Objects above this size are uploaded in parts of [`CHUNK`] and read in ranges of it: a request then stays within
+/// the client's time limit on a slow link, and S3's 10,000 parts hold 160 GiB.
+const CHUNK: usize = 16 << 20;
+/// Parts or ranges of one object under way at once.
+const IN_FLIGHT: usize = 4;
+
+/// What kind of failure a [`StoreError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The URL or path cannot be used.
+    Url,
+    /// There is no such object.
+    NotFound,
+    /// The object exists and was to be created.
+    AlreadyExists,
+    /// Credentials are missing, wrong, or lack a right.
+    Denied,
+    /// The store cannot do this at all.
+    Unsupported,
+    /// The object's size or content is not what it must be.
+    Content,
+    /// Anything else: network, disk, server.
+    Other,
+}
+
+/// A failed operation on an object. Its text names the object; it never holds credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {object}: {message}")]
+pub struct StoreError {
+    /// What kind of failure.
+    pub kind: StoreErrorKind,
+    /// What was tried: `read`, `write`, `list`, ...
+    pub action: &'static str,
+    /// URL of the object.
+    pub object: String,
+    /// Why.
+    pub message: String,
+}
+
+/// How often and how patiently a failed operation is tried again, over and above the retries of the HTTP client
+/// itself. The pause doubles from `first` up to `longest`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Tries in all, at least 1.
+    pub tries: u32,
+    /// Pause before the second try.
+    pub first: Duration,
+    /// Longest pause.
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { tries: 6, first: Duration::from_secs(1), longest: Duration::from_secs(30) }
+    }
+}
+
+impl Retry {
+    /// Runs `operation` until it succeeds, fails for good (bad URL, no such object, exists already, unsupported), or
+    /// the tries are used up.
+    ///
+    /// # Errors
+    /// The last error.
+    pub async fn run<T, F>(&self, mut operation: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = self.first;
+        for tried in 1.. {
+            match operation().await {
+                Ok(value) => return Ok(value),
+                Err(error) if tried < self.tries.max(1) && error.may_pass() => {
+                    tracing::warn!("{error}; trying again in {pause:?} ({tried} of {} tries)", self.tries);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(self.longest);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        unreachable!("the loop above only ends by returning")
+    }
+}
+
+impl StoreError {
+    fn may_pass(&self) -> bool {
+        // Credentials may be renewed and eventually consistent rights may arrive: `Denied` is tried again.
+        matches!(self.kind, StoreErrorKind::Denied | StoreErrorKind::Content | StoreErrorKind::Other)
+    }
+}
+
+/// A folder under an object_store URL. Clones are cheap and mean the same folder.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    shown: String,
+    local: Option<PathBuf>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the inner store: its Debug output may hold settings of the environment.
+        write!(f, "Store({})", self.shown)
+    }
+}
+
+/// Stores behind `memory://NAME/`, one per name in this process.
+static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+
+impl Store {
+    /// Opens `url`: a local path (relative to the working directory, or absolute) or `file://`, `s3://`, `gs://`,
+    /// `az://`, `memory://NAME/`. Credentials and endpoints come from the environment's standard variables and
+    /// chains (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Nothing is read or written yet. Every use of one `memory://NAME/` in a
+    /// process is the same store.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Url`] where the URL is no such URL, holds credentials, or lacks settings it needs.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let parsed = match Url::parse(url) {
+            // One letter is no scheme but a drive's or a folder's name.
+            Ok(parsed) if parsed.scheme().len() > 1 && url.contains("://") => parsed,
+            _ => return Self::local(PathBuf::from(url), url),
+        };
+        let mut shown = parsed.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        // Fails only for URLs that cannot hold them.
+        let _ = shown.set_password(None);
+        let bad = |message: String| StoreError {
+            kind: StoreErrorKind::Url,
+            action: "open",
+            object: shown.to_string(),
+            message: redact(&message),
+        };
+        if parsed.password().is_some() || parsed.query().is_some() {
+            return Err(bad("a URL must not hold credentials or options: they come from the environment".into()));
+        }
+        let path = || Path::from_url_path(parsed.path()).map_err(|e| bad(e.to_string()));
+        let inner: Arc<dyn ObjectStore> = match parsed.scheme() {
+            "file" => {
+                let path = parsed.to_file_path().map_err(|()| bad("expected file:///absolute/path".into()))?;
+                return Self::local(path, url);
+            }
+            "memory" => {
+                let name = parsed.host_str().unwrap_or_default().to_owned();
+                Arc::clone(MEMORY.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default()) as _
+            }
+            "s3" | "s3a" => object_store::aws::AmazonS3Builder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _)
+                .map_err(|e| bad(e.to_string()))?,
+            "gs" => object_store::gcp::GoogleCloudStorageBuilder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _)
+                .map_err(|e| bad(e.to_string()))?,
+            "az" | "abfs" | "abfss" | "azure" | "adl" => object_store::azure::MicrosoftAzureBuilder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _)
+                .map_err(|e| bad(e.to_string()))?,
+            other => return Err(bad(format!("`{other}://` is none of file, s3, gs, az, memory"))),
+        };
+        Ok(Self { inner, prefix: path()?, shown: shown.to_string().trim_end_matches('/').to_owned(), local: None })
+    }
+
+    fn local(path: PathBuf, url: &str) -> Result<Self, StoreError> {
+        let bad =
+            |message: String| StoreError { kind: StoreErrorKind::Url, action: "open", object: url.to_owned(), message };
+        if url.is_empty() {
+            return Err(bad("the path is empty".into()));
+        }
+        let path = std::path::absolute(&path).map_err(|e| bad(e.to_string()))?;
+        let prefix = Path::from_absolute_path(&path).map_err(|e| bad(e.to_string()))?;
+        // A checkpoint that was announced must survive a power cut.
+        let inner = object_store::local::LocalFileSystem::new().with_fsync(true);
+        Ok(Self { inner: Arc::new(inner), prefix, shown: path.display().to_string(), local: Some(path) })
+    }
+
+    /// A folder of any store; `shown` names it in messages.
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, shown: &str) -> Self {
+        Self { inner, prefix, shown: shown.to_owned(), local: None }
+    }
+
+    /// The folder, for messages: a path or a URL without credentials.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The folder on local disk, where it is on one.
+    pub fn local_path(&self) -> Option<&std::path::Path> {
+        self.local.as_deref()
+    }
+
+    /// How an object is named in messages.
+    pub fn url_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.shown)
+    }
+
+    fn path(&self, name: &str) -> Path {
+        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    fn error(&self, action: &'static str, name: &str, error: &Error) -> StoreError {
+        let kind = match error {
+            Error::NotFound { .. } => StoreErrorKind::NotFound,
+            Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreErrorKind::AlreadyExists,
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreErrorKind::Denied,
+            Error::NotSupported { .. } | Error::NotImplemented { .. } => StoreErrorKind::Unsupported,
+            _ => StoreErrorKind::Other,
+        };
+        StoreError { kind, action, object: self.url_of(name), message: redact(&error.to_string()) }
+    }
+
+    /// Size of an object in bytes, or `None` where there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.inner.head(&self.path(name)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.error("stat", name, &error)),
+        }
+    }
+
+    /// A small object, or `None` where there is none.
+    ///
+    /// # Errors
+    /// The store's; [`StoreErrorKind::Content`] where the object is larger than `limit` bytes.
+    pub async fn get_small(&self, name: &str, limit: u64) -> Result<Option<Bytes>, StoreError> {
+        let result = match self.inner.get(&self.path(name)).await {
+            Ok(result) => result,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.error("read", name, &error)),
+        };
+        if result.meta.size > limit {
+            return Err(StoreError {
+                kind: StoreErrorKind::Content,
+                action: "read",
+                object: self.url_of(name),
+                message: format!("{} bytes, where at most {limit} are expected", result.meta.size),
+            });
+        }
+        result.bytes().await.map(Some).map_err(|e| self.error("read", name, &e))
+    }
+
+    /// Reads an object of `size` bytes in order, in pieces, several ranges ahead.
+    ///
+    /// # Errors
+    /// The store's, or `each`'s; [`StoreErrorKind::Content`] where a range comes back short.
+    pub async fn read_pieces(&self, name: &str, size: u64, mut each: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let starts = (0..size).step_by(CHUNK);
+        let mut pieces = stream::iter(starts)
+            .map(|start| {
+                let range = start..size.min(start + CHUNK as u64);
+                let (inner, path) = (&self.inner, &path);
+                async move { (range.end - range.start, inner.get_range(path, range).await) }
+            })
+            .buffered(IN_FLIGHT);
+        while let Some((expected, piece)) = pieces.next().await {
+            let piece = piece.map_err(|e| self.error("read", name, &e))?;
+            if piece.len() as u64 != expected {
+                return Err(StoreError {
+                    kind: StoreErrorKind::Content,
+                    action: "read",
+                    object: self.url_of(name),
+                    message: format!("{} bytes came where {expected} were asked for", piece.len()),
+                });
+            }
+            each(&piece);
+        }
+        Ok(())
+    }
+
+    /// sha256 (hex) of an object of `size` bytes.
+    ///
+    /// # Errors
+    /// As [`Store::read_pieces`].
+    pub async fn sha256(&self, name: &str, size: u64) -> Result<String, StoreError> {
+        let mut hash = Sha256::new();
+        self.read_pieces(name, size, |piece| hash.update(piece)).await?;
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// Writes an object whole, replacing one of the same name. Readers see the old or the new one, never a mixture.
+    /// Large ones go in parts; a failed upload is aborted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put(&self, name: &str, data: Bytes) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let fail = |e: Error| self.error("write", name, &e);
+        if data.len() <= 2 * CHUNK {
+            return self.inner.put(&path, data.into()).await.map(drop).map_err(fail);
+        }
+        let mut upload = self.inner.put_multipart(&path).await.map_err(fail)?;
+        let parts = (0..data.len()).step_by(CHUNK).map(|start| data.slice(start..data.len().min(start + CHUNK)));
+        let result = stream::iter(parts)
+            .map(|part| upload.put_part(part.into()))
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<()>()
+            .await;
+        let result = match result {
+            Ok(()) => upload.complete().await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            if let Err(abort) = upload.abort().await {
+                tracing::warn!("{}", self.error("abort the upload of", name, &abort));
+            }
+            return Err(fail(error));
+        }
+        Ok(())
+    }
+
+    /// Creates an object; exactly one of several that race wins, on stores with conditional writes (local disks, S3,
+    /// Google, Azure, memory).
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::AlreadyExists`] where there is one; the store's.
+    pub async fn put_new(&self, name: &str, data: Bytes) -> Result<(), StoreError> {
+        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        let path = self.path(name);
+        let result = self.inner.put_opts(&path, data.clone().into(), options).await;
+        match result.map_err(|e| self.error("create", name, &e)) {
+            // Some mounted file systems have no hard links, which the conditional write needs.
+            Err(error) if self.local.is_some() && error.kind == StoreErrorKind::Other => match self.size(name).await? {
+                Some(_) => Err(StoreError { kind: StoreErrorKind::AlreadyExists, ..error }),
+                None => self.put(name, data).await,
+            },
+            result => result.map(drop),
+        }
+    }
+
+    /// Names (below `folder`, without it) and sizes of all objects below `folder`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let prefix = self.path(folder);
+        let objects: Vec<_> =
+            self.inner.list(Some(&prefix)).try_collect().await.map_err(|e| self.error("list", folder, &e))?;
+        let name = |path: &Path| {
+            path.prefix_match(&prefix).map(|parts| parts.map(|p| p.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
+        };
+        Ok(objects.into_iter().filter_map(|o| Some((name(&o.location)?, o.size))).collect())
+    }
+
+    /// Names of the folders right below `folder`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list_folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let prefix = self.path(folder);
+        let listed = self.inner.list_with_delimiter(Some(&prefix)).await.map_err(|e| self.error("list", folder, &e))?;
+        Ok(listed.common_prefixes.iter().filter_map(|p| Some(p.filename()?.to_owned())).collect())
+    }
+
+    /// Deletes an object, if it exists.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        match self.inner.delete(&self.path(name)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error("delete", name, &error)),
+        }
+    }
+
+    /// Deletes a folder with all that is in it, half-written uploads on local disk included.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_folder(&self, folder: &str) -> Result<(), StoreError> {
+        if let Some(local) = &self.local {
+            return match tokio::fs::remove_dir_all(local.join(folder)).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError {
+                    kind: StoreErrorKind::Other,
+                    action: "delete",
+                    object: self.url_of(folder),
+                    message: error.to_string(),
+                }),
+                _ => Ok(()),
+            };
+        }
+        for (name, _) in self.list(folder).await? {
+            self.delete(&format!("{folder}/{name}")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Cuts the query off every URL in a message: signed URLs carry their signature there.
+fn redact(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(scheme) = rest.find("://") {
+        let end =
+            rest[scheme..].find(|c: char| c.is_whitespace() || "\"')>".contains(c)).map_or(rest.len(), |e| scheme + e);
+        let url = &rest[..end];
+        match url[scheme..].find('?') {
+            Some(query) => {
+                out.push_str(&url[..scheme + query]);
+                out.push_str("?...");
+            }
+            None => out.push_str(url),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_do_not_reach_messages() {
+        let text =
+            redact("error for url (https://a.blob.core.windows.net/c/o?sv=1&sig=SECRET): reset; see http://x/y?k=v");
+        assert_eq!(text, "error for url (https://a.blob.core.windows.net/c/o?...): reset; see http://x/y?...");
+        assert_eq!(redact("no url? here"), "no url? here");
+    }
+
+    #[test]
+    fn urls_with_credentials_are_refused_without_showing_them() {
+        for url in ["s3://key:SECRET@bucket/run", "https://a.blob.core.windows.net/c?sig=SECRET"] {
+            let error = Store::open(url).expect_err(url);
+            assert_eq!(error.kind, StoreErrorKind::Url);
+            assert!(!format!("{error} {error:?}").contains("SECRET"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_schemes_and_empty_paths_are_refused() {
+        assert!(Store::open("ftp://host/x").unwrap_err().to_string().contains("ftp://"));
+        assert!(Store::open("").is_err());
+    }
+}

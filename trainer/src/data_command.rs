@@ -1,0 +1,199 @@
+//! `defusion data`: list, prepare, verify and preview datasets.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use clap::{Args, Subcommand};
+use defusion_config::{Degradation, Override, Resolved};
+use defusion_dataloader::ground::Pool;
+use defusion_dataloader::{Picture, prepare, preview};
+use defusion_datasets::Descriptor;
+use indicatif::{ProgressBar, ProgressStyle};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// What to do with datasets.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show the datasets that are known, and those that are prepared.
+    List(ListArgs),
+    /// Make shards from a dataset's folder.
+    Prepare(PrepareArgs),
+    /// Draw galleries of degradations, instructions and grounds.
+    Preview(PreviewArgs),
+}
+
+/// Arguments of `defusion data list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Folder or URL of shards: says of each dataset whether it is prepared there.
+    #[arg(long)]
+    shards: Option<String>,
+}
+
+/// Arguments of `defusion data prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareArgs {
+    /// Name of the dataset: one that is known, or any name together with --layout.
+    #[arg(long)]
+    dataset: String,
+    /// Descriptor to read the folder by, a known name or a YAML file; the dataset's own where this is left out.
+    /// `folder` takes every picture below a folder, `pairs` takes input/ and target/, `csv` a list of pairs.
+    #[arg(long)]
+    layout: Option<String>,
+    /// The dataset's folder, or the list of `--layout csv`.
+    #[arg(long)]
+    from: PathBuf,
+    /// Folder or URL below which the shards go, in a folder of the dataset's name.
+    #[arg(long)]
+    to: String,
+    /// Name of the split, where the layout has a single one.
+    #[arg(long)]
+    split: Option<String>,
+    /// How the degraded pictures of a `pairs` layout are degraded.
+    #[arg(long, value_delimiter = ',')]
+    degradations: Vec<Degradation>,
+    /// Threads; all cores where this is left out.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Replace what was prepared before.
+    #[arg(long)]
+    overwrite: bool,
+    /// Leave out pictures with a problem instead of stopping.
+    #[arg(long)]
+    leave_out_problems: bool,
+}
+
+/// Arguments of `defusion data preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// Config whose ranges and grounds are shown.
+    #[arg(long)]
+    config: PathBuf,
+    /// Changes to the config: dotted.key=value.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<Override>,
+    /// A clean photograph to degrade.
+    #[arg(long)]
+    picture: PathBuf,
+    /// PNG to write; the grounds go beside it.
+    #[arg(long)]
+    out: PathBuf,
+    /// Other draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Width of a cell, pixels.
+    #[arg(long, default_value_t = 160)]
+    cell: usize,
+}
+
+/// Runs `defusion data ...`.
+///
+/// # Errors
+/// What the command could not do; its text names the file or key.
+pub fn run_data(command: &DataCommand) -> Result<(), Failure> {
+    match command {
+        DataCommand::List(args) => list(args),
+        DataCommand::Prepare(args) => run_prepare(args),
+        DataCommand::Preview(args) => run_preview(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let known = defusion_datasets::list()?;
+    println!("{:<14} {:<24} {:<22} {:>15}  prepared", "name", "dataset", "task", "pairs");
+    for descriptor in &known {
+        let counts: Vec<String> = descriptor
+            .splits
+            .iter()
+            .filter_map(|(name, split)| Some(format!("{} {name}", split.count?)))
+            .collect();
+        let prepared = match &args.shards {
+            Some(shards) => match prepare::prepared(shards, &descriptor.name)? {
+                Some(manifest) => format!("{} pairs", manifest.rows()),
+                None => "no".into(),
+            },
+            None => "?".into(),
+        };
+        let counts = if counts.is_empty() { "not published".into() } else { counts.join(", ") };
+        println!("{:<14} {:<24} {:<22} {counts:>15}  {prepared}", descriptor.name, descriptor.title, descriptor.task);
+    }
+    Ok(())
+}
+
+fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
+    let layout = args.layout.as_deref().unwrap_or(&args.dataset);
+    let listing = if layout == "csv" {
+        defusion_datasets::scan_csv(&args.from)?
+    } else {
+        let descriptor = match Path::new(layout).extension() {
+            Some(e) if e == "yaml" || e == "yml" => Descriptor::load(Path::new(layout))?,
+            _ => defusion_datasets::find(layout)?,
+        };
+        prepare::list_source(&descriptor, &args.from, args.split.as_deref(), &args.degradations)?
+    };
+    let options = prepare::Options {
+        threads: args.threads,
+        overwrite: args.overwrite,
+        leave_out_problems: args.leave_out_problems,
+        ..prepare::Options::new(&args.dataset, &args.to)
+    };
+    let shown = Shown::new();
+    let report = prepare::prepare(listing, &options, &|progress| match progress {
+        prepare::Progress::Inspected { done, total } => shown.at("inspected", done, total),
+        prepare::Progress::Packed { done, total } => shown.at("packed", done, total),
+    })?;
+    print!("{report}");
+    Ok(())
+}
+
+fn run_preview(args: &PreviewArgs) -> Result<(), Failure> {
+    let config = Resolved::load(&args.config, &args.sets)?.config;
+    let picture: Picture = crate::restore::read_picture(&args.picture)?;
+    let pool = Pool::open(&config.data.grounds)?;
+    for file in preview::write(&args.out, &picture, &pool, &config.data.synthesis, args.seed, args.cell)? {
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+/// Progress: a bar on a terminal, otherwise a line at each tenth.
+struct Shown {
+    bar: Option<ProgressBar>,
+    said: Mutex<(&'static str, u64)>,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {eta}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, said: Mutex::new(("", 0)) }
+    }
+
+    fn at(&self, what: &'static str, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what);
+            bar.set_length(total);
+            bar.set_position(done);
+            return;
+        }
+        let tenth = done * 10 / total.max(1);
+        // A poisoned lock only means that another thread failed, which that thread tells.
+        let Ok(mut said) = self.said.lock() else { return };
+        if *said != (what, tenth) {
+            *said = (what, tenth);
+            eprintln!("{what} {done}/{total}");
+        }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Public weights, imported by the reference implementations' parameter names.
+//!
+//! Published checkpoints are pickles; convert them once with `safetensors.torch.save_file(state_dict, ...)`. What training
+//! frameworks put before every name (`state_dict.`, `model.`, `module.`) may stay.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use crate::weights::{WeightsError, WeightsFile};
+
+/// Why weights were not imported. The networks are unchanged then, unless the file failed while it was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] WeightsError),
+    /// Names or shapes are not the network's.
+    #[error("weights {} do not fit the configured {network}:{mismatch}", file.display())]
+    Mismatch {
+        /// The file.
+        file: PathBuf,
+        /// Which network.
+        network: &'static str,
+        /// All that does not fit.
+        mismatch: Mismatch,
+    },
+}
+
+/// All differences between a file of weights and a network.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Parameters that the file lacks.
+    pub missing: Vec<String>,
+    /// Keys of the file that the network lacks.
+    pub unexpected: Vec<String>,
+    /// Keys with their shape in the file and in the network.
+    pub misshaped: Vec<(String, Vec<i64>, Vec<i64>)>,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 12;
+        let shape = |(key, file, net): &(String, Vec<i64>, Vec<i64>)| format!("{key} is {file:?}, not {net:?}");
+        let misshaped: Vec<String> = self.misshaped.iter().map(shape).collect();
+        for (title, items) in
+            [("missing", &self.missing), ("unexpected", &self.unexpected), ("of another shape", &misshaped)]
+        {
+            if !items.is_empty() {
+                let more = if items.len() > SHOWN { ", ..." } else { "" };
+                write!(f, "\n  {} {title}: {}{more}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// guided-diffusion's U-Net into the `unet` part of a [`DefusionUnet`](super::defusion::DefusionUnet) registered at the
+/// root of `store`.
+///
+/// A file with a learned variance head (6 rows in `out.2`) loads into a network without one (3 rows): the first half is
+/// eps. The reverse is refused.
+///
+/// # Errors
+/// [`ImportError`]: a mismatch lists every missing, unexpected and mis-shaped key.
+pub fn unet(store: &VarStore, file: impl AsRef<Path>) -> Result<(), ImportError> {
+    let file = WeightsFile::open(file.as_ref())?;
+    let plan = Plan::new(&file, "U-Net", store, "unet.", |key| Some(unwrapped(key)))?;
+    plan.run(&file)
+}
+
+/// taming-transformers' VQGAN into a [`Tokenizer`](super::tokenizer::Tokenizer) registered at the root of `store` and,
+/// where both the file and the caller have one, into its discriminator. True where the discriminator came with it.
+///
+/// The other parts of the losses (`loss.*`) are left out.
+///
+/// # Errors
+/// [`ImportError`]: a mismatch lists every missing, unexpected and mis-shaped key. Then neither network has changed.
+pub fn tokenizer(
+    store: &VarStore,
+    discriminator: Option<&VarStore>,
+    file: impl AsRef<Path>,
+) -> Result<bool, ImportError> {
+    let file = WeightsFile::open(file.as_ref())?;
+    let autoencoder = Plan::new(&file, "tokenizer", store, "", autoencoder_name)?;
+    let has_critic = file.names().iter().any(|key| critic_name(key).is_some());
+    let critic = discriminator.filter(|_| has_critic);
+    let critic = critic.map(|store| Plan::new(&file, "discriminator", store, "", critic_name)).transpose()?;
+    autoencoder.run(&file)?;
+    let imported = critic.is_some();
+    critic.map_or(Ok(()), |plan| plan.run(&file))?;
+    Ok(imported)
+}
+
+fn autoencoder_name(key: &str) -> Option<&str> {
+    Some(unwrapped(key)).filter(|name| !name.starts_with("loss."))
+}
+
+fn critic_name(key: &str) -> Option<&str> {
+    // PyTorch's count of batches has no use where the momentum is fixed.
+    unwrapped(key).strip_prefix("loss.discriminator.").filter(|name| !name.ends_with("num_batches_tracked"))
+}
+
+/// `key` without what training frameworks put before it.
+fn unwrapped(key: &str) -> &str {
+    let inner = ["state_dict.", "model.", "module."].iter().find_map(|wrapper| key.strip_prefix(wrapper));
+    inner.map_or(key, unwrapped)
+}
+
+/// Which key of a file goes where; made only where all fit.
+struct Plan(Vec<(String, Tensor)>);
+
+impl Plan {
+    /// `name` gives a key's name in the network, or none where the key is not meant for it; the network's variables are
+    /// those of `store` under `prefix`.
+    fn new(
+        file: &WeightsFile,
+        network: &'static str,
+        store: &VarStore,
+        prefix: &str,
+        name: impl Fn(&str) -> Option<&str>,
+    ) -> Result<Self, ImportError> {
+        let variables = store.variables().into_iter();
+        let mut variables: BTreeMap<String, Tensor> =
+            variables.filter_map(|(name, variable)| Some((name.strip_prefix(prefix)?.to_owned(), variable))).collect();
+        let mut mismatch = Mismatch::default();
+        let mut plan = Vec::new();
+        for key in file.names() {
+            let Some(name) = name(&key) else { continue };
+            let Some(variable) = variables.remove(name) else {
+                mismatch.unexpected.push(key);
+                continue;
+            };
+            let (found, expected) = (file.shape(&key), variable.size());
+            if found == expected || is_variance_head(name, &found, &expected) {
+                plan.push((key, variable));
+            } else {
+                mismatch.misshaped.push((key, found, expected));
+            }
+        }
+        mismatch.missing = variables.into_keys().collect();
+        match mismatch == Mismatch::default() {
+            true => Ok(Self(plan)),
+            false => Err(ImportError::Mismatch { file: file.path().to_owned(), network, mismatch }),
+        }
+    }
+
+    /// Copies one tensor at a time, converted to its variable's type.
+    fn run(self, file: &WeightsFile) -> Result<(), ImportError> {
+        self.0.into_iter().try_for_each(|(key, mut variable)| {
+            let value = file.tensor(&key)?.narrow(0, 0, variable.size()[0]);
+            tch::no_grad(|| variable.copy_(&value));
+            Ok(())
+        })
+    }
+}
+
+/// Whether the file's last layer has as many rows for the variance as the network has for eps.
+fn is_variance_head(name: &str, found: &[i64], expected: &[i64]) -> bool {
+    matches!(name, "out.2.weight" | "out.2.bias")
+        && found.len() == expected.len()
+        && found[0] == 2 * expected[0]
+        && found[1..] == expected[1..]
+}

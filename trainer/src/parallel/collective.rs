@@ -1,0 +1,111 @@
+//! The seam between training and communication.
+
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use tch::Tensor;
+
+use super::{FlightRecord, ParallelError};
+use crate::torch::Event;
+
+/// How values of different ranks become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReduceOp {
+    /// Their sum, added in the order of the ranks.
+    Sum,
+    /// The largest.
+    Max,
+}
+
+/// A group of ranks that compute together.
+///
+/// Every rank calls the same methods in the same order with tensors of the same shape and kind: float32, float64,
+/// int64 or bfloat16 (summed in float32 and rounded once). The result of a reduction is bit-identical on all ranks,
+/// and does not depend on where in a tensor an element lies.
+///
+/// Errors name the rank and the operation. After one, every further call fails alike.
+pub trait Collective: Send + Sync {
+    /// This process's number, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many ranks there are.
+    fn size(&self) -> usize;
+
+    /// Starts the reduction of a tensor in place and returns at once. Until [`Pending::wait`] has returned, nobody may
+    /// touch its elements. `name` says what it is for, in errors and in the flight record.
+    fn start_all_reduce(&self, tensor: &Tensor, op: ReduceOp, name: &str) -> Pending;
+
+    /// Makes the tensor equal to the root's, in place.
+    fn broadcast(&self, tensor: &mut Tensor, root: usize, name: &str) -> Result<(), ParallelError>;
+
+    /// Makes the bytes equal to the root's. Ranks other than the root need not know the length.
+    fn broadcast_bytes(&self, bytes: &mut Vec<u8>, root: usize, name: &str) -> Result<(), ParallelError>;
+
+    /// Returns when every rank has come.
+    fn barrier(&self, name: &str) -> Result<(), ParallelError>;
+
+    /// Whether the flag is set on any rank.
+    fn any(&self, flag: bool, name: &str) -> Result<bool, ParallelError>;
+
+    /// The last collectives of this rank.
+    fn flight_record(&self) -> FlightRecord;
+
+    /// Reduces a tensor in place.
+    fn all_reduce(&self, tensor: &mut Tensor, op: ReduceOp, name: &str) -> Result<(), ParallelError> {
+        self.start_all_reduce(tensor, op, name).wait().map(|_| ())
+    }
+}
+
+/// When a collective ran. On CUDA: when it was enqueued.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// When it was handed over.
+    pub queued: Instant,
+    /// When the communication thread came to it.
+    pub started: Instant,
+    /// When it was over.
+    pub ended: Instant,
+}
+
+/// What a finished job sends back: when it ran, and on CUDA an event behind it.
+pub(super) type Outcome = Result<(Timing, Option<Event>), ParallelError>;
+
+/// A collective under way.
+#[derive(Debug)]
+#[must_use = "a collective must be waited for before its tensor is used"]
+pub struct Pending(State);
+
+#[derive(Debug)]
+enum State {
+    Done(Outcome),
+    Queued { reply: Receiver<Outcome>, gone: ParallelError },
+}
+
+impl Pending {
+    /// Over already.
+    pub(super) fn done(outcome: Outcome) -> Self {
+        Self(State::Done(outcome))
+    }
+
+    /// Queued; `gone` is the error where the communication thread ends without a reply.
+    pub(super) fn queued(reply: Receiver<Outcome>, gone: ParallelError) -> Self {
+        Self(State::Queued { reply, gone })
+    }
+
+    /// Waits until what follows may use the tensor: on CPU until the collective is over, on CUDA until it is enqueued,
+    /// and libtorch's current stream then waits for it on the device.
+    ///
+    /// # Errors
+    /// The collective's.
+    pub fn wait(self) -> Result<Timing, ParallelError> {
+        let outcome = match self.0 {
+            State::Done(outcome) => outcome,
+            State::Queued { reply, gone } => reply.recv().unwrap_or(Err(gone)),
+        };
+        let (timing, event) = outcome?;
+        if let Some(event) = event {
+            event.block_current_stream()?;
+        }
+        Ok(timing)
+    }
+}

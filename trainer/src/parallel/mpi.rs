@@ -1,0 +1,262 @@
+//! Collectives over MPI: the control plane everywhere, and the gradients on CPU.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use defusion_config::protocol::COLOR_WORKER;
+use half::bf16;
+use mpi::environment::Universe;
+use mpi::topology::{Color, SimpleCommunicator};
+use mpi::traits::*;
+use tch::{Kind, Tensor};
+
+use super::comm_thread::{Call, CommThread, Transport, Work, failure};
+use super::rendezvous::Rendezvous;
+use super::{Collective, FlightRecord, ParallelError, Pending, ReduceOp, exchange};
+use crate::torch::{Event, TorchError, cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
+
+/// The worker ranks of an MPI job, one process a rank, on CPU tensors.
+///
+/// MPI is started, used and finalized on the communication thread alone (`MPI_THREAD_FUNNELED`, where that thread is
+/// MPI's main one). MPI's own errors end the job with its message (`MPI_ERRORS_ARE_FATAL`).
+pub struct MpiCollective {
+    thread: CommThread,
+    patience: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for MpiCollective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MpiCollective {{ rank: {}, size: {} }}", self.thread.rank, self.thread.size)
+    }
+}
+
+impl MpiCollective {
+    /// Starts MPI and joins the other workers: the ranks of the world that split off with [`COLOR_WORKER`].
+    ///
+    /// Once in a process. All ranks of the world must call it, or split with another colour.
+    ///
+    /// # Errors
+    /// MPI was started before, or does not support threads.
+    pub fn start() -> Result<Self, ParallelError> {
+        let patience = Arc::new(AtomicU64::new(0));
+        let shared = Arc::clone(&patience);
+        let thread = CommThread::start(move || MpiTransport::start(shared))?;
+        Ok(Self { thread, patience })
+    }
+
+    /// How long a collective waits for ranks that do not come, before it fails with their names; `None`: for ever. May
+    /// be changed at any time.
+    pub fn set_patience(&self, limit: Option<Duration>) {
+        self.patience.store(limit.map_or(0, |d| d.as_secs().max(1)), Ordering::Relaxed);
+    }
+
+    /// The orderly end: waits for the whole world, surplus ranks included, and finalizes MPI. A worker that ends
+    /// without it is taken for crashed by `mpirun`, which then ends the job.
+    ///
+    /// # Errors
+    /// An earlier collective failed.
+    pub fn finish(&self) -> Result<(), ParallelError> {
+        self.thread.finish()
+    }
+}
+
+impl Collective for MpiCollective {
+    fn rank(&self) -> usize {
+        self.thread.rank
+    }
+
+    fn size(&self) -> usize {
+        self.thread.size
+    }
+
+    fn start_all_reduce(&self, tensor: &Tensor, op: ReduceOp, name: &str) -> Pending {
+        self.thread.submit(Work::AllReduce(tensor.shallow_clone(), op), bytes(tensor), name, None)
+    }
+
+    fn broadcast(&self, tensor: &mut Tensor, root: usize, name: &str) -> Result<(), ParallelError> {
+        let work = Work::Broadcast(tensor.shallow_clone(), root);
+        self.thread.submit(work, bytes(tensor), name, None).wait().map(|_| ())
+    }
+
+    fn broadcast_bytes(&self, bytes: &mut Vec<u8>, root: usize, name: &str) -> Result<(), ParallelError> {
+        self.thread.broadcast_bytes(bytes, root, name)
+    }
+
+    fn barrier(&self, name: &str) -> Result<(), ParallelError> {
+        self.thread.submit(Work::Barrier, 0, name, None).wait().map(|_| ())
+    }
+
+    fn any(&self, flag: bool, name: &str) -> Result<bool, ParallelError> {
+        let mut flag = Tensor::from(i64::from(flag));
+        self.all_reduce(&mut flag, ReduceOp::Max, name)?;
+        Ok(flag.int64_value(&[]) != 0)
+    }
+
+    fn flight_record(&self) -> FlightRecord {
+        self.thread.record.clone()
+    }
+}
+
+pub(super) fn bytes(t: &Tensor) -> usize {
+    t.numel() * t.f_kind().map_or(0, |k| k.elt_size_in_bytes())
+}
+
+struct MpiTransport {
+    // Both are taken when the run has ended well. Otherwise they are forgotten: freeing a communicator and finalizing
+    // wait for the other ranks.
+    universe: Option<Universe>,
+    comms: Option<Comms>,
+    staging: Staging,
+}
+
+struct Comms {
+    workers: SimpleCommunicator,
+    rendezvous: Rendezvous,
+}
+
+/// Receive buffers, kept between calls.
+#[derive(Default)]
+struct Staging {
+    f32: Vec<f32>,
+    f64: Vec<f64>,
+    i64: Vec<i64>,
+    bits: Vec<u16>,
+}
+
+impl MpiTransport {
+    fn start(patience: Arc<AtomicU64>) -> Result<Self, ParallelError> {
+        let (universe, level) = mpi::initialize_with_threading(mpi::Threading::Funneled)
+            .ok_or_else(|| ParallelError::Start("MPI was started before in this process".into()))?;
+        if level < mpi::Threading::Funneled {
+            return Err(ParallelError::Start("this MPI library does not support programs with threads".into()));
+        }
+        let workers = universe
+            .world()
+            .split_by_color(Color::with_value(COLOR_WORKER))
+            .ok_or_else(|| ParallelError::Start("the world could not be split".into()))?;
+        let rendezvous = Rendezvous::new(workers.duplicate(), patience);
+        Ok(Self { universe: Some(universe), comms: Some(Comms { workers, rendezvous }), staging: Staging::default() })
+    }
+
+    fn meet(&mut self, call: &Call) -> Result<&SimpleCommunicator, ParallelError> {
+        match &mut self.comms {
+            Some(comms) => {
+                comms.rendezvous.meet(call)?;
+                Ok(&comms.workers)
+            }
+            None => Err(ParallelError::Start("MPI is finalized already".into())),
+        }
+    }
+}
+
+impl Transport for MpiTransport {
+    fn rank(&self) -> usize {
+        self.comms.as_ref().map_or(0, |c| c.workers.rank() as usize)
+    }
+
+    fn size(&self) -> usize {
+        self.comms.as_ref().map_or(0, |c| c.workers.size() as usize)
+    }
+
+    fn all_reduce(
+        &mut self,
+        tensor: &mut Tensor,
+        op: ReduceOp,
+        _after: Option<Event>,
+        call: &Call,
+    ) -> Result<Option<Event>, ParallelError> {
+        let rank = self.rank();
+        let mut staging = std::mem::take(&mut self.staging);
+        let workers = self.meet(call)?;
+        in_contiguous(tensor, |t| {
+            match t.f_kind()? {
+                Kind::Float => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.f32, op),
+                Kind::Double => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.f64, op),
+                Kind::Int64 => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.i64, op),
+                Kind::BFloat16 => exchange::reduce_bf16(workers, cpu_bits_mut::<bf16>(t)?, &mut staging.bits, op),
+                other => return Err(TorchError(format!("{other:?} tensors cannot be reduced"))),
+            }
+            Ok(())
+        })
+        .map_err(|e| failure(rank, call, e))?;
+        self.staging = staging;
+        Ok(None)
+    }
+
+    fn broadcast(
+        &mut self,
+        tensor: &mut Tensor,
+        root: usize,
+        _after: Option<Event>,
+        call: &Call,
+    ) -> Result<Option<Event>, ParallelError> {
+        let rank = self.rank();
+        let workers = self.meet(call)?;
+        in_contiguous(tensor, |t| {
+            broadcast(workers, cpu_bytes_mut(t)?, root);
+            Ok(())
+        })
+        .map_err(|e| failure(rank, call, e))?;
+        Ok(None)
+    }
+
+    fn broadcast_bytes(&mut self, bytes: &mut Vec<u8>, root: usize, call: &Call) -> Result<(), ParallelError> {
+        let workers = self.meet(call)?;
+        let mut length = bytes.len() as u64;
+        workers.process_at_rank(root as i32).broadcast_into(&mut length);
+        bytes.resize(length as usize, 0);
+        broadcast(workers, bytes, root);
+        Ok(())
+    }
+
+    fn barrier(&mut self, call: &Call) -> Result<(), ParallelError> {
+        // Having met is all that a barrier is.
+        self.meet(call).map(|_| ())
+    }
+
+    fn idle(&mut self) -> Result<(), ParallelError> {
+        if let Some(comms) = &self.comms {
+            comms.rendezvous.answer_roll_calls();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ParallelError> {
+        let Some(universe) = self.universe.take() else { return Ok(()) };
+        let mut pending = universe.world().immediate_barrier();
+        while let Err(request) = pending.test() {
+            pending = request;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(self.comms.take());
+        drop(universe);
+        Ok(())
+    }
+}
+
+impl Drop for MpiTransport {
+    fn drop(&mut self) {
+        std::mem::forget(self.comms.take());
+        std::mem::forget(self.universe.take());
+    }
+}
+
+/// Runs `f` on the tensor itself, or on a contiguous copy that is then copied back.
+fn in_contiguous(t: &mut Tensor, f: impl FnOnce(&mut Tensor) -> Result<(), TorchError>) -> Result<(), TorchError> {
+    if t.is_contiguous() {
+        return f(t);
+    }
+    tch::no_grad(|| {
+        let mut copy = t.f_contiguous()?;
+        f(&mut copy)?;
+        Ok(t.f_copy_(&copy)?)
+    })
+}
+
+fn broadcast(workers: &SimpleCommunicator, bytes: &mut [u8], root: usize) {
+    // A count is an i32 in MPI.
+    for part in bytes.chunks_mut(1 << 28) {
+        workers.process_at_rank(root as i32).broadcast_into(part);
+    }
+}

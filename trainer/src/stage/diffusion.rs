@@ -1,0 +1,164 @@
+//! Stage 2: one training step of the degradation diffusion (paper, section 4.2, equation 11).
+
+use defusion_config::{Config, Stage};
+use defusion_dataloader::loader::Batch;
+use tch::{Kind, Tensor, nn};
+
+use super::engine::{Clock, Engine, EngineError, EngineOptions};
+use super::noise::timesteps_and_noise;
+use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
+use crate::amp::autocast;
+use crate::checkpoint::Snapshot;
+use crate::diffusion::objective::q_sample;
+use crate::diffusion::schedule::Schedule;
+use crate::model::ForwardOptions;
+use crate::model::defusion::DefusionUnet;
+use crate::model::import;
+use crate::model::tokenizer::{Tokenizer, zero_share};
+use crate::restore::restore_batch;
+use crate::workers::Workers;
+
+/// The networks, optimizer and moving average of stage 2, and the frozen tokenizer that conditions it.
+pub struct DiffusionTraining {
+    config: Config,
+    schedule: Schedule,
+    unet: DefusionUnet,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    tokenizer_vars: nn::VarStore,
+    forward: ForwardOptions,
+}
+
+impl DiffusionTraining {
+    /// New networks, or those of `config.diffusion.pretrained`. The frozen tokenizer's weights come with
+    /// [`DiffusionTraining::set_tokenizer`] or with a snapshot.
+    ///
+    /// # Errors
+    /// Where pretrained weights do not fit or the workers cannot agree on the start.
+    pub fn new(config: &Config, workers: &Workers) -> Result<Self, StageError> {
+        let stage = &config.diffusion;
+        super::seed_weights(config.seed, Stage::Diffusion);
+        let vars = nn::VarStore::new(workers.device());
+        let tokens = Tokenizer::token_count(&config.model.tokenizer, i64::from(config.data.grounds.size));
+        let unet = DefusionUnet::new(&vars.root(), &config.model, tokens);
+        if let Some(file) = &stage.pretrained {
+            import::unet(&vars, file).map_err(|e| StageError::Weights(e.to_string()))?;
+        }
+        let mut tokenizer_vars = nn::VarStore::new(workers.device());
+        let tokenizer = Tokenizer::new(&tokenizer_vars.root(), &config.model.tokenizer);
+        tokenizer_vars.freeze();
+        let options = EngineOptions { adam: &stage.adam, step: &stage.step, ema_decay: Some(stage.ema_decay) };
+        Ok(Self {
+            schedule: Schedule::new(stage.schedule, stage.timesteps),
+            engine: Engine::new("", vars, workers, &options).map_err(|e| e.at(Stage::Diffusion, 0))?,
+            unet,
+            tokenizer,
+            tokenizer_vars,
+            forward: ForwardOptions::train(stage.step.activation_checkpointing),
+            config: config.clone(),
+        })
+    }
+
+    /// Takes the frozen tokenizer's weights: the moving averages at the end of stage 1.
+    ///
+    /// # Errors
+    /// Where names or shapes differ.
+    pub fn set_tokenizer(&mut self, averages: Vec<(String, Tensor)>) -> Result<(), StageError> {
+        let mut source = Snapshot::new(Stage::Tokenizer, 0);
+        source.insert("tokenizer", averages);
+        Ok(source.copy_into("tokenizer", self.tokenizer_vars.variables())?)
+    }
+
+    /// The instruction's residual tokens `[B, T, embed_dim]`; `None` where the adapter is off.
+    fn tokens(&self, batch: &Batch) -> Result<Option<Tensor>, tch::TchError> {
+        let adapter = &self.config.model.adapter;
+        if !adapter.enabled {
+            return Ok(None);
+        }
+        let device = self.engine.device();
+        let v = picture_tensor(&batch.instruction, batch.size, device)?;
+        let null = picture_tensor(&batch.null_ground, batch.size, device)?;
+        Ok(Some(self.tokenizer.residual_tokens(&v, &null, adapter.pre_quantization)))
+    }
+
+    fn try_step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, EngineError> {
+        let stage = &self.config.diffusion;
+        let mut clock = Clock::start();
+        let device = self.engine.device();
+        let lq = picture_tensor(&batch.lq, batch.crop, device)?;
+        let y0 = &lq - picture_tensor(&batch.target, batch.crop, device)?;
+        let tokens = self.tokens(batch)?;
+        let side = batch.crop as i64;
+        let (t, eps) =
+            timesteps_and_noise(self.config.seed, batch.first_sample, batch.len, stage.timesteps, side, device)?;
+        let y_t = q_sample(&self.schedule, &y0, &t, &eps);
+        let t = Tensor::f_from_slice(&t)?.f_to_device(device)?;
+
+        let micro_batches = i64::from(stage.step.accumulation);
+        let rows = batch.len as i64 / micro_batches;
+        self.engine.begin_step()?;
+        for k in 0..micro_batches {
+            let part = |x: &Tensor| x.narrow(0, k * rows, rows);
+            let predicted = autocast(device, stage.step.precision, || {
+                let tokens = tokens.as_ref().map(part);
+                self.unet.forward(&part(&y_t), &part(&t), &part(&lq), tokens.as_ref(), &self.forward)
+            })?;
+            // Equation 11, in float32 whatever the forward pass used.
+            let loss = (part(&eps) - predicted.to_kind(Kind::Float)).square().mean(Kind::Float);
+            self.engine.backward(&loss, k + 1 == micro_batches, &mut clock)?;
+        }
+        let lr = stage.lr.at(step, stage.iterations);
+        let update = self.engine.update(step, lr, stage.clip_norm, &mut clock)?;
+        let mut values = vec![("loss", update.loss), ("grad_norm", update.grad_norm)];
+        values.extend(tokens.map(|tokens| ("zero_token_share", zero_share(&tokens))));
+        Ok(StepReport { values, lr, times: clock.times })
+    }
+}
+
+impl TrainingStage for DiffusionTraining {
+    fn stage(&self) -> Stage {
+        Stage::Diffusion
+    }
+
+    fn step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, StageError> {
+        self.try_step(batch, step).map_err(|e| e.at(Stage::Diffusion, step))
+    }
+
+    fn snapshot(&self, step: u64) -> Snapshot {
+        let mut snapshot = Snapshot::new(Stage::Diffusion, step);
+        self.engine.store(&mut snapshot);
+        snapshot.insert("tokenizer", self.tokenizer_vars.variables());
+        snapshot
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StageError> {
+        self.engine.load(snapshot)?;
+        Ok(snapshot.copy_into("tokenizer", self.tokenizer_vars.variables())?)
+    }
+
+    fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError> {
+        let _no_grad = tch::no_grad_guard();
+        self.try_pictures(batch).map_err(|e| EngineError::from(e).at(Stage::Diffusion, 0))
+    }
+}
+
+impl DiffusionTraining {
+    fn try_pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, tch::TchError> {
+        let device = self.engine.device();
+        let rows = (batch.len as i64).min(4);
+        let few = |x: Tensor| x.narrow(0, 0, rows);
+        let lq = few(picture_tensor(&batch.lq, batch.crop, device)?);
+        let target = few(picture_tensor(&batch.target, batch.crop, device)?);
+        let v = few(picture_tensor(&batch.instruction, batch.size, device)?);
+        let null = few(picture_tensor(&batch.null_ground, batch.size, device)?);
+        let tokens = self.tokens(batch)?.map(few);
+        let Self { engine, unet, schedule, config, .. } = self;
+        let restored = engine.with_average(|| {
+            restore_batch(unet, schedule, &config.diffusion.sampler, &lq, tokens.as_ref(), config.seed)
+        });
+        Ok(vec![
+            Grid { name: "degraded_restored_target", rows: vec![lq, restored, target] },
+            Grid { name: "instruction_ground", rows: vec![v, null] },
+        ])
+    }
+}

@@ -1,0 +1,160 @@
+//! The C interface of `cpp/shim.h`, and how errors and closures cross it.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tch::Tensor;
+
+use super::TorchError;
+
+/// `at::Tensor*`.
+pub(super) type Handle = *mut c_void;
+/// Null, or a message to be freed with [`dfx_free_message`].
+pub(super) type Message = *mut c_char;
+
+type Call = unsafe extern "C" fn(*mut c_void, *const Handle, usize, *mut Handle, usize) -> Message;
+
+/// A Rust closure as C++ sees it; C++ owns it and drops it once.
+#[repr(C)]
+pub(super) struct Closure {
+    data: *mut c_void,
+    call: Call,
+    drop: unsafe extern "C" fn(*mut c_void),
+}
+
+unsafe extern "C" {
+    pub(super) fn dfx_free_message(message: Message);
+    pub(super) fn dfx_new_message(text: *const c_char, length: usize) -> Message;
+
+    pub(super) fn dfx_tune_malloc(mmap_threshold: c_int, trim_threshold: c_int) -> c_int;
+    pub(super) fn dfx_set_deterministic(on: bool) -> Message;
+    pub(super) fn dfx_autocast_state(device: c_int, enabled: *mut bool, cache: *mut bool) -> Message;
+    pub(super) fn dfx_autocast_enter(device: c_int, enabled: bool, cache: bool) -> Message;
+    pub(super) fn dfx_autocast_leave(device: c_int, enabled: bool, cache: bool) -> Message;
+    pub(super) fn dfx_set_grad_layout_enforcement(on: bool);
+
+    pub(super) fn dfx_set_grad(parameter: Handle, grad: Handle) -> Message;
+    pub(super) fn dfx_take_grad(parameter: Handle, out: *mut Handle) -> Message;
+    pub(super) fn dfx_accumulate(into: Handle, grad: Handle, scale: f64, overwrite: bool) -> Message;
+    pub(super) fn dfx_set_grad_hook(parameter: Handle, closure: Closure) -> Message;
+    pub(super) fn dfx_clear_grad_hook(parameter: Handle) -> Message;
+
+    pub(super) fn dfx_fused_adamw(
+        params: *const Handle,
+        grads: *const Handle,
+        exp_avgs: *const Handle,
+        exp_avg_sqs: *const Handle,
+        n: usize,
+        step: Handle,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+        grad_scale: Handle,
+        found_inf: Handle,
+    ) -> Message;
+    pub(super) fn dfx_foreach_lerp(tensors: *const Handle, ends: *const Handle, n: usize, weight: f64) -> Message;
+    pub(super) fn dfx_foreach_norm(tensors: *const Handle, n: usize, out: *mut Handle) -> Message;
+
+    pub(super) fn dfx_checkpoint(inputs: *const Handle, n: usize, closure: Closure, out: *mut Handle) -> Message;
+    pub(super) fn dfx_custom(input: Handle, output: Handle, closure: Closure, out: *mut Handle) -> Message;
+
+    pub(super) fn dfx_stream_new(device: c_int, out: *mut *mut c_void, native: *mut *mut c_void) -> Message;
+    pub(super) fn dfx_stream_free(stream: *mut c_void);
+    pub(super) fn dfx_set_device(device: c_int) -> Message;
+    pub(super) fn dfx_event_record(device: c_int, stream: *const c_void, out: *mut *mut c_void) -> Message;
+    pub(super) fn dfx_event_block(event: *const c_void, device: c_int, stream: *const c_void) -> Message;
+    pub(super) fn dfx_event_query(event: *const c_void, done: *mut bool) -> Message;
+    pub(super) fn dfx_event_free(event: *mut c_void);
+}
+
+/// Takes the message of a shim function.
+///
+/// # Safety
+/// `message` is null or came from a shim function and was not freed.
+pub(super) unsafe fn check(message: Message) -> Result<(), TorchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, so a NUL-terminated string of the shim's, which is ours to free, once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        dfx_free_message(message);
+        text
+    };
+    Err(TorchError(text))
+}
+
+/// The handle of a tensor, valid as long as the tensor is.
+pub(super) fn handle(t: &Tensor) -> Handle {
+    t.as_ptr().cast_mut().cast()
+}
+
+/// The handles of some tensors, valid as long as the tensors are.
+pub(super) fn handles<T: std::borrow::Borrow<Tensor>>(list: &[T]) -> Vec<Handle> {
+    list.iter().map(|t| handle(t.borrow())).collect()
+}
+
+/// The tensor of a handle that the shim returned.
+///
+/// # Safety
+/// `h` was returned by the shim to be owned by the caller, and nothing else owns it.
+pub(super) unsafe fn owned(h: Handle) -> Tensor {
+    // SAFETY: the caller hands over a `new at::Tensor`, which is what tch wraps and deletes.
+    unsafe { Tensor::from_ptr(h.cast()) }
+}
+
+/// Hands a closure to C++. It gets tensors and returns tensors, at most as many as C++ asks for.
+///
+/// Its panics and errors become C++ exceptions.
+pub(super) fn closure<F>(f: F) -> Closure
+where
+    F: Fn(Vec<Tensor>) -> Result<Vec<Tensor>, String> + 'static,
+{
+    unsafe extern "C" fn call<F>(
+        data: *mut c_void,
+        inputs: *const Handle,
+        n_inputs: usize,
+        outputs: *mut Handle,
+        n_outputs: usize,
+    ) -> Message
+    where
+        F: Fn(Vec<Tensor>) -> Result<Vec<Tensor>, String>,
+    {
+        // SAFETY: C++ calls with the data pointer that `closure` made for this very F and that it has not dropped,
+        // with n_inputs handles that are ours now, and with room for n_outputs handles.
+        let (f, inputs, outputs) = unsafe {
+            let inputs = std::slice::from_raw_parts(inputs, n_inputs).iter().map(|&h| owned(h)).collect();
+            (&*data.cast::<F>(), inputs, std::slice::from_raw_parts_mut(outputs, n_outputs))
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| f(inputs))).unwrap_or_else(|panic| Err(panic_text(&*panic)));
+        match result {
+            Ok(tensors) => {
+                for (slot, t) in outputs.iter_mut().zip(tensors) {
+                    *slot = handle(&t);
+                    // Ownership goes to C++.
+                    std::mem::forget(t);
+                }
+                std::ptr::null_mut()
+            }
+            // SAFETY: a pointer and its length; the shim copies.
+            Err(text) => unsafe { dfx_new_message(text.as_ptr().cast(), text.len()) },
+        }
+    }
+    unsafe extern "C" fn drop_it<F>(data: *mut c_void) {
+        // SAFETY: C++ drops once, the pointer that `Box::into_raw` made below. A panic in a destructor must not unwind
+        // into C++.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(unsafe { Box::from_raw(data.cast::<F>()) })));
+    }
+    Closure { data: Box::into_raw(Box::new(f)).cast(), call: call::<F>, drop: drop_it::<F> }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_else(|| "a callback panicked".to_owned())
+}

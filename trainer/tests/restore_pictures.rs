@@ -1,0 +1,110 @@
+//! Restoring pictures of any size with tiny random networks.
+
+mod tiny;
+
+use defusion_config::{Degradation, Severity};
+use defusion_dataloader::Picture;
+use defusion_trainer::restore::{Job, Networks, Restored, Restorer, RestorerError};
+use tch::Device;
+
+const NOISE: [Degradation; 1] = [Degradation::GaussianNoise];
+
+fn job(picture: &Picture, seed: u64) -> Job<'_> {
+    Job { picture, categories: &NOISE, severity: Severity::Any, seed }
+}
+
+struct Fixture {
+    config: defusion_config::Resolved,
+    networks: Networks,
+}
+
+impl Fixture {
+    fn new(more: &str) -> Self {
+        let config = tiny::config(std::path::Path::new("unused"), more);
+        Self { networks: tiny::networks(&config, 1), config }
+    }
+
+    fn restorer(&self, batch: usize) -> Restorer<'_> {
+        Restorer::new(self.networks.tokenizer(), self.networks.unet(), &self.config.config, Device::Cpu, batch).unwrap()
+    }
+}
+
+fn difference(a: &Restored, b: &Restored) -> f32 {
+    a.picture.data().iter().zip(b.picture.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn any_size_comes_back_in_its_size_and_range() {
+    let fixture = Fixture::new("");
+    let restorer = fixture.restorer(2);
+    for (width, height) in [(1, 1), (2, 40), (16, 16), (17, 15), (37, 53)] {
+        let picture = tiny::picture(width, height, 5);
+        let restored = restorer.restore(job(&picture, 1)).unwrap();
+        assert_eq!((restored.picture.width(), restored.picture.height()), (width, height));
+        assert!(restored.picture.data().iter().all(|v| (0.0..=1.0).contains(v)));
+        assert!(restored.picture.data().iter().zip(picture.data()).any(|(a, b)| a != b), "nothing was done");
+        assert_eq!((restored.instruction.v.width(), restored.instruction.null.height()), (32, 32));
+    }
+}
+
+#[test]
+fn the_seed_decides() {
+    let fixture = Fixture::new("");
+    let restorer = fixture.restorer(4);
+    let picture = tiny::picture(20, 30, 3);
+    let [a, b, c] = [7, 7, 8].map(|seed| restorer.restore(job(&picture, seed)).unwrap());
+    assert_eq!(a.picture, b.picture);
+    assert_eq!(a.instruction, b.instruction);
+    assert!(difference(&a, &c) > 0.01);
+    assert_ne!(a.instruction, c.instruction);
+}
+
+#[test]
+fn the_batch_does_not_matter() {
+    let fixture = Fixture::new("");
+    let pictures: Vec<Picture> = (0..3).map(|i| tiny::picture(30, 22, i)).collect();
+    let mut jobs: Vec<Job<'_>> = pictures.iter().enumerate().map(|(i, p)| job(p, i as u64)).collect();
+    jobs[1].categories = &[Degradation::Rain, Degradation::GaussianNoise];
+    let together = fixture.restorer(7).restore_all(&jobs).unwrap();
+    let alone = fixture.restorer(1);
+    for (job, together) in jobs.iter().zip(&together) {
+        let alone = alone.restore(*job).unwrap();
+        assert!(difference(&alone, together) < 1e-4, "{}", difference(&alone, together));
+        assert_eq!(alone.instruction, together.instruction);
+    }
+}
+
+#[test]
+fn the_instruction_matters_only_where_the_adapter_is_on() {
+    let picture = tiny::picture(16, 16, 3);
+    for (more, matters) in [("", true), ("seed: 3\n", true)] {
+        let fixture = Fixture::new(more);
+        let restorer = fixture.restorer(1);
+        let strong = restorer.restore(job(&picture, 1)).unwrap();
+        let nothing = restorer.restore(Job { categories: &[], ..job(&picture, 1) }).unwrap();
+        assert_eq!(nothing.instruction.v, nothing.instruction.null);
+        assert_eq!(difference(&strong, &nothing) > 0.0, matters);
+    }
+    let mut off = Fixture::new("");
+    off.config.config.model.adapter.enabled = false;
+    off.networks = tiny::networks(&off.config, 1);
+    let restorer = off.restorer(1);
+    let strong = restorer.restore(job(&picture, 1)).unwrap();
+    let nothing = restorer.restore(Job { categories: &[], ..job(&picture, 1) }).unwrap();
+    assert_eq!(difference(&strong, &nothing), 0.0);
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    let fixture = Fixture::new("");
+    let restorer = fixture.restorer(4);
+    let (a, b, empty) = (tiny::picture(16, 16, 1), tiny::picture(16, 18, 1), Picture::filled(0, 4, 0.0));
+    let error = restorer.restore_all(&[job(&a, 1), job(&b, 1)]).unwrap_err();
+    assert!(matches!(error, RestorerError::Sizes(16, 16, 16, 18)));
+    assert!(matches!(restorer.restore(job(&empty, 1)), Err(RestorerError::Empty(0, 4))));
+    assert!(restorer.restore_all(&[]).unwrap().is_empty());
+    let mut config = fixture.config.config.clone();
+    config.diffusion.sampler.tile = 15;
+    let error = Restorer::new(fixture.networks.tokenizer(), fixture.networks.unet(), &config, Device::Cpu, 1);
+    assert!(error.unwrap_err().to_string().contains("diffusion.sampler.tile: 15"));
+}
