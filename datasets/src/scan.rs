@@ -224,7 +224,9 @@ impl Found<'_> {
             let value = |name: &&str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| (*v).to_owned());
             shared.iter().filter_map(value).collect()
         };
-        let mut groups: BTreeMap<Vec<String>, (Vec<(&str, Fields)>, Vec<&str>)> = BTreeMap::new();
+        /// Degraded files with their fields, and clean files.
+        type Group<'a> = (Vec<(&'a str, Fields<'a>)>, Vec<&'a str>);
+        let mut groups: BTreeMap<Vec<String>, Group<'_>> = BTreeMap::new();
         for (file, fields) in degraded {
             groups.entry(key(&fields)).or_default().0.push((file, fields));
         }
