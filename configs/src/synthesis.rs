@@ -106,7 +106,7 @@ ranges! {
     /// Snow: three layers of flakes (radius 1-2, 2-4 and 4-8 px), blended by opacity.
     Snow {
         /// Number of flakes on a 256 x 256 square, all layers together.
-        flakes: Range = [60.0, 360.0],
+        flakes: Range = [100.0, 600.0],
         /// Opacity of the flakes.
         opacity: Range = [0.4, 1.0],
         /// Length of the flakes' motion blur, pixels: their speed.

@@ -23,7 +23,7 @@ const ELEMENT_DRAWS: usize = 4;
 const CANVASES: usize = 9;
 
 /// One row per category: the clean picture and a ground, and at each of three severities the degraded picture, the
-/// instruction, and the instruction's residual (its difference from the ground, halved, about middle grey).
+/// instruction, and the instruction's residual (its difference from the ground, about middle grey).
 ///
 /// Cells are `cell` pixels wide and show the middle of what they show, at its own size. A row's severities share their
 /// ground and their draws, so that only strength differs.
@@ -121,6 +121,6 @@ fn write_png(path: &Path, picture: &Picture) -> Result<(), PreviewError> {
 
 fn residual(v: &Picture, null: &Picture) -> Picture {
     let mut residual = v.clone();
-    residual.data_mut().iter_mut().zip(null.data()).for_each(|(v, n)| *v = 0.5 + 0.5 * (*v - n));
+    residual.data_mut().iter_mut().zip(null.data()).for_each(|(v, n)| *v += 0.5 - n);
     residual
 }

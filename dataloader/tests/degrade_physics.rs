@@ -71,12 +71,12 @@ fn blurs_keep_energy_and_place_and_have_their_stated_width() {
         // Below 0.8 px a sampled Gaussian is narrower than the one it samples (OpenCV's too).
         assert!((across.sqrt() / sigma - 1.0).abs() < 0.02 && (down.sqrt() / sigma - 1.0).abs() < 0.02, "{sigma}");
     }
-    for radius in [1.5, 3.7, 8.0] {
+    for radius in [2.5, 5.3, 8.0] {
         let blurred = apply(Params::DefocusBlur(DefocusBlur { radius, softness: 0.3 }), 0, &impulse(1.0));
         let (sum, mean, variance) = spread(&encoded(&blurred));
         assert!((sum - 1.0).abs() < 1e-4 && mean.iter().all(|m| (m - centre).abs() < 1e-3));
-        // A disc's variance along an axis is r^2 / 4; the Gaussian and the pixel's own 1/12 add to it.
-        let expected = radius * radius / 4.0 + 0.09 + 1.0 / 12.0;
+        // A disc's variance along an axis is r^2 / 4; its antialiased edge adds a pixel's 1/12.
+        let expected = radius * radius / 4.0 + 1.0 / 12.0;
         assert!(variance.iter().all(|v| (v / expected - 1.0).abs() < 0.05), "{radius}: {variance:?}, {expected}");
     }
     for angle in [0.0, 30.0, 90.0, 135.0, 260.0] {
@@ -221,9 +221,9 @@ fn heavy_rain_hides_the_scene_behind_a_veil() {
         op.apply(&mut picture);
         let ([_, streaks], [_, veiled]) = (moments(values(&rain)), moments(values(&picture)));
         assert!(heavy.veil.beta >= 3.0 && heavy.veil.beta <= 4.2 && streaks > 0.0 && veiled > 0.0);
-        // Where the veil is thickest only the airlight is left.
+        // Where the veil is thickest, at depth 1, a share of exp(-beta) is left of the scene.
         let nearest = values(&picture).map(|v| (v - heavy.veil.airlight).abs()).fold(1.0, f64::min);
-        assert!(nearest < 0.15, "{nearest}");
+        assert!(nearest < (-3.0f64).exp() + 0.01, "{nearest}");
     }
 }
 

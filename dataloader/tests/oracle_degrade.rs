@@ -19,7 +19,19 @@ struct Cases {
 
 impl Cases {
     fn add(&mut self, params: Params, clean: &Picture, about: serde_json::Value) {
-        let op = Op { params, seed: self.list.len() as u64 };
+        self.add_seeded(self.list.len() as u64, params, clean, about);
+    }
+
+    /// Black and then white, degraded alike: what they differ by is the share of the scene that is left.
+    fn add_black_and_white(&mut self, params: Params, about: serde_json::Value) {
+        let seed = self.list.len() as u64;
+        for v in [0.0, 1.0] {
+            self.add_seeded(seed, params.clone(), &Picture::filled(256, 256, v), about.clone());
+        }
+    }
+
+    fn add_seeded(&mut self, seed: u64, params: Params, clean: &Picture, about: serde_json::Value) {
+        let op = Op { params, seed };
         let mut degraded = clean.clone();
         op.apply(&mut degraded);
         let write = |name: &str, picture: &Picture| {
@@ -92,13 +104,13 @@ fn oracle_degrade() {
             "enlargement": rain.enlargement, "tau": rain.tau,
         });
         cases.add(Params::Rain(rain), &flat(0.0), about);
-        for (category, name) in [(Degradation::Snow, "snow"), (Degradation::Raindrop, "raindrop")] {
-            cases.add(drawn(category, seed), &scene, json!({"peer": name}));
-        }
+        let Params::Snow(snow) = drawn(Degradation::Snow, seed) else { panic!("not snow") };
+        let about = json!({"brightness": snow.brightness});
+        cases.add_black_and_white(Params::Snow(snow), about);
         let Params::Haze(haze) = drawn(Degradation::Haze, seed) else { panic!("not haze") };
         let about = json!({"beta": haze.beta, "airlight": haze.airlight});
-        cases.add(Params::Haze(haze.clone()), &flat(0.0), about.clone());
-        cases.add(Params::Haze(haze), &flat(1.0), about);
+        cases.add_black_and_white(Params::Haze(haze), about);
+        cases.add(drawn(Degradation::Raindrop, seed), &scene, json!({}));
     }
 
     let list = serde_json::to_string(&cases.list).unwrap();

@@ -2,7 +2,7 @@
 
 use super::kernel::{Kernel, gaussian};
 use super::scratch::Scratch;
-use super::{Setting, light};
+use super::{Setting, Subject, light};
 use crate::{Picture, Rng};
 
 /// Gaussian blur of sRGB values (as Real-ESRGAN and imagecorruptions).
@@ -15,7 +15,10 @@ pub struct GaussianBlur {
 impl GaussianBlur {
     pub(super) fn draw(setting: &Setting, rng: &mut Rng) -> Self {
         let range = setting.severity.rising(setting.synthesis.gaussian_blur.sigma);
-        Self { sigma: rng.range(range) * setting.length_scale }
+        let sigma = rng.range(range) * setting.length_scale;
+        // Below about half a pixel nothing changes; an instruction must show something.
+        let least = if setting.subject == Subject::Ground { 0.5 } else { 0.0 };
+        Self { sigma: sigma.max(least) }
     }
 
     pub(super) fn render(&self, picture: &mut Picture) {

@@ -32,7 +32,8 @@ impl Raindrop {
         let (range, severity, scale) = (&setting.synthesis.raindrop, setting.severity, setting.length_scale);
         let largest = rng.range(severity.rising(range.radius));
         Self {
-            count: rng.range(severity.rising(range.count)),
+            // On a smaller canvas drops shrink and get more, so that they cover the same share of it.
+            count: rng.range(severity.rising(range.count)) / scale.powi(2),
             radius: [range.radius[0], largest].map(|r| (r * scale).max(1.0)),
             blur: rng.range(range.blur) * scale,
             feather: rng.range(range.feather) * scale.max(0.5),
@@ -60,9 +61,9 @@ impl Raindrop {
                 let lens = -(self.view as f32) * drop.radius * (0.6 + 0.4 * out);
                 let source = [drop.centre[0] + lens * u, drop.centre[1] + lens * v];
                 // Less light comes through the rim; the lamp or sky glints opposite to it.
-                let shade = 1.0 - 0.45 * (out * out).min(1.0);
+                let shade = 1.0 - 0.35 * (out * out * out).min(1.0);
                 let (hu, hv) = (u - 0.5 * light[0], v - 0.5 * light[1]);
-                let glint = 0.7 * (-(hu * hu + hv * hv) / 0.02).exp();
+                let glint = 0.35 * (-(hu * hu + hv * hv) / 0.015).exp();
                 for (c, plane) in picture.data_mut().chunks_exact_mut(width * height).enumerate() {
                     let seen = bilinear(&behind[c * width * height..][..width * height], width, height, source);
                     let pixel = &mut plane[y * width + x];

@@ -31,11 +31,16 @@ impl Haze {
         }
     }
 
-    pub(super) fn render(&self, picture: &mut Picture, mut rng: Rng) {
+    pub(super) fn render(&self, picture: &mut Picture, rng: Rng) {
+        self.veil(picture, rng, |d| d);
+    }
+
+    /// `profile` makes the distance that light travels from the drawn depth.
+    fn veil(&self, picture: &mut Picture, mut rng: Rng, profile: impl Fn(f32) -> f32) {
         let (width, height) = (picture.width(), picture.height());
         let mut transmission = self.depth.map(width, height, &mut rng);
         let beta = self.beta as f32;
-        transmission.iter_mut().for_each(|d| *d = (-beta * *d).exp());
+        transmission.iter_mut().for_each(|d| *d = (-beta * profile(*d)).exp());
         let airlight = self.airlight as f32;
         for plane in picture.data_mut().chunks_exact_mut(width * height) {
             for (v, t) in plane.iter_mut().zip(&*transmission) {
@@ -57,12 +62,17 @@ pub struct HeavyRain {
 impl HeavyRain {
     pub(super) fn draw(setting: &Setting, rng: &mut Rng) -> Self {
         let streaks = Rain::draw(setting, rng);
-        Self { streaks, veil: Haze::draw_in(&setting.synthesis.heavy_rain, setting, rng) }
+        let mut veil = Haze::draw_in(&setting.synthesis.heavy_rain, setting, rng);
+        // Its maps are scaled so that the farthest depth is 1.
+        veil.depth.far = 1.0;
+        Self { streaks, veil }
     }
 
     pub(super) fn render(&self, picture: &mut Picture, rng: Rng) {
         self.streaks.render(picture, rng.fork(0));
         picture.data_mut().iter_mut().for_each(|v| *v = v.min(1.0));
-        self.veil.render(picture, rng.fork(1));
+        // HeavyRainRemoval takes the reciprocal of its maps, `0.1 / (1.1 - d)` where d grows from 0 to 1: most of a scene
+        // is near, and little of it is lost in the veil.
+        self.veil.veil(picture, rng.fork(1), |d| 0.1 / (1.1 - d));
     }
 }
