@@ -16,6 +16,7 @@ pub mod preview;
 pub mod rng;
 pub mod shard;
 pub mod store;
+pub mod verify;
 
 pub use picture::Picture;
 pub use rng::Rng;

@@ -2,10 +2,40 @@
 
 use crate::{Descriptor, DescriptorError};
 
-const FILES: [(&str, &str); 2] =
-    [("folder.yaml", include_str!("../folder.yaml")), ("pairs.yaml", include_str!("../pairs.yaml"))];
+macro_rules! descriptor {
+    ($name:literal) => {
+        (concat!($name, ".yaml"), include_str!(concat!("../", $name, ".yaml")))
+    };
+}
 
-/// All descriptors, the generic ones last.
+/// In the order of the paper's list of training sets; then the test sets; then the generic ones.
+const FILES: [(&str, &str); 23] = [
+    descriptor!("rain1400"),
+    descriptor!("outdoor_rain"),
+    descriptor!("lhp"),
+    descriptor!("reside"),
+    descriptor!("dense_haze"),
+    descriptor!("snow100k"),
+    descriptor!("realsnow"),
+    descriptor!("raindrop"),
+    descriptor!("rainds"),
+    descriptor!("sidd"),
+    descriptor!("gopro"),
+    descriptor!("gopro_gamma"),
+    descriptor!("realblur"),
+    descriptor!("dpdd"),
+    descriptor!("div2k"),
+    descriptor!("flickr2k"),
+    descriptor!("live1"),
+    descriptor!("nh_haze"),
+    descriptor!("wed"),
+    descriptor!("euvp"),
+    descriptor!("turbid"),
+    descriptor!("folder"),
+    descriptor!("pairs"),
+];
+
+/// All descriptors: training sets, test sets, generic ones.
 ///
 /// # Errors
 /// [`DescriptorError::Invalid`] where one of them is damaged (a test reads them all).

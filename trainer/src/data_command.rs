@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use clap::{Args, Subcommand};
 use defusion_config::{Degradation, Override, Resolved};
 use defusion_dataloader::ground::Pool;
-use defusion_dataloader::{Picture, prepare, preview};
+use defusion_dataloader::{Picture, prepare, preview, verify};
 use defusion_datasets::Descriptor;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +20,8 @@ pub enum DataCommand {
     List(ListArgs),
     /// Make shards from a dataset's folder.
     Prepare(PrepareArgs),
+    /// Check every byte and every pixel block of prepared datasets.
+    Verify(VerifyArgs),
     /// Draw galleries of degradations, instructions and grounds.
     Preview(PreviewArgs),
 }
@@ -65,6 +67,17 @@ pub struct PrepareArgs {
     leave_out_problems: bool,
 }
 
+/// Arguments of `defusion data verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folders or URLs of prepared datasets.
+    #[arg(required = true)]
+    urls: Vec<String>,
+    /// Threads; all cores where this is left out.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
 /// Arguments of `defusion data preview`.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
@@ -96,6 +109,7 @@ pub fn run_data(command: &DataCommand) -> Result<(), Failure> {
     match command {
         DataCommand::List(args) => list(args),
         DataCommand::Prepare(args) => run_prepare(args),
+        DataCommand::Verify(args) => run_verify(args),
         DataCommand::Preview(args) => run_preview(args),
     }
 }
@@ -145,6 +159,21 @@ fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let mut damaged = 0;
+    for url in &args.urls {
+        let shown = Shown::new();
+        let verified = verify::verify(url, args.threads, &|done, total| shown.at("verified", done, total))?;
+        drop(shown);
+        print!("{verified}");
+        damaged += verified.problems.len();
+    }
+    match damaged {
+        0 => Ok(()),
+        n => Err(format!("{n} shards are damaged; prepare their datasets again").into()),
+    }
+}
+
 fn run_preview(args: &PreviewArgs) -> Result<(), Failure> {
     let config = Resolved::load(&args.config, &args.sets)?.config;
     let picture: Picture = crate::restore::read_picture(&args.picture)?;
@@ -175,6 +204,9 @@ impl Shown {
             bar.set_message(what);
             bar.set_length(total);
             bar.set_position(done);
+            return;
+        }
+        if done == 0 {
             return;
         }
         let tenth = done * 10 / total.max(1);

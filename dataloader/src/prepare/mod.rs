@@ -181,13 +181,14 @@ pub fn list_source(
 /// The manifest of the dataset below `shards`; `None` where it is not prepared there.
 ///
 /// # Errors
-/// [`PrepareError::Store`], [`PrepareError::Shard`].
+/// [`PrepareError::Shard`] where the place cannot be reached or the manifest is damaged.
 pub fn prepared(shards: &str, dataset: &str) -> Result<Option<Manifest>, PrepareError> {
-    let store = Store::open(&crate::store::join(shards, dataset))?;
-    Ok(match store.size(MANIFEST)? {
-        Some(_) => Some(Manifest::read(&store)?),
-        None => None,
-    })
+    let read = Store::open(&crate::store::join(shards, dataset)).map_err(ShardError::from);
+    match read.and_then(|store| Manifest::read(&store)) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(ShardError::NotPrepared { .. } | ShardError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Makes the shards of `listing` in the folder `options.to`/`options.dataset`.

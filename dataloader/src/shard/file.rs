@@ -14,9 +14,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::file::metadata::page_index::RowGroupPageIndex;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::blob::{Blob, Grid};
+use super::blob::{Blob, BlobReader, Grid};
 use super::writer::{KEY_CODEC, KEY_TILE, KEY_VERSION};
 use super::{MAX_PIXELS, ShardError, TileCodec, VERSION};
+use crate::pixels::Pixels;
 
 /// A shard's rows. The file itself is opened anew for every read: no descriptors are held, and a file that vanishes
 /// is noticed.
@@ -87,6 +88,17 @@ impl ShardFile {
             check_row(row, tile, &file, size).map_err(|message| format!("picture {}: {message}", row.key))?;
         }
         Ok(Self { path: path.to_owned(), shown: shown.to_owned(), tile, codec, rows })
+    }
+
+    /// Both pictures of a row, bit for bit.
+    pub(crate) fn pixels(
+        &self,
+        file: &File,
+        row: &Row,
+        reader: &mut BlobReader,
+    ) -> Result<(Pixels, Option<Pixels>), String> {
+        let mut read = |blob: Blob| reader.pixels(file, blob, self.grid(row), self.codec);
+        Ok((read(row.hq)?, row.lq.map(read).transpose()?))
     }
 
     pub(crate) fn grid(&self, row: &Row) -> Grid {

@@ -32,8 +32,9 @@ mod reader;
 mod tile;
 mod writer;
 
+pub(crate) use blob::BlobReader;
 pub use error::ShardError;
-pub(crate) use file::check_tile;
+pub(crate) use file::{ShardFile, check_tile};
 pub use manifest::{MANIFEST, Manifest, ShardEntry};
 pub use reader::{DatasetReader, Pair, Record};
 pub use tile::TileCodec;

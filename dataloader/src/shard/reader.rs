@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use defusion_config::{Degradation, RemoteCache};
 
-use super::blob::{Blob, BlobReader, Grid, Rect};
+use super::blob::{BlobReader, Grid, Rect};
 use super::file::{Row, ShardFile};
 use super::{Manifest, ShardEntry, ShardError};
 use crate::Picture;
@@ -219,10 +219,7 @@ impl DatasetReader {
     /// # Errors
     /// [`ShardError`].
     pub fn pixels(&self, i: usize) -> Result<(Pixels, Option<Pixels>), ShardError> {
-        self.with_row(i, |file, shard, row, reader| {
-            let mut read = |blob: Blob| reader.pixels(file, blob, shard.grid(row), shard.codec);
-            Ok((read(row.hq)?, row.lq.map(read).transpose()?))
-        })
+        self.with_row(i, |file, shard, row, reader| shard.pixels(file, row, reader))
     }
 
     /// Makes sure that the shard of picture `i` lies on this machine. What a loader does ahead of need.

@@ -14,6 +14,14 @@ use crate::parallel::{BucketSizes, DataParallel, Options, ParallelError, Unused}
 use crate::torch::TorchError;
 use crate::workers::Workers;
 
+/// Lays a convolution's weight out as NHWC, in place. What it is applied to comes out as NHWC too, so the whole network
+/// follows.
+fn to_channels_last(weight: &mut Tensor) -> Result<(), TorchError> {
+    let laid_out = weight.detach().f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
+    weight.set_data(&laid_out);
+    Ok(())
+}
+
 /// How an [`Engine`] trains.
 #[derive(Clone, Copy)]
 pub struct EngineOptions<'a> {
@@ -133,7 +141,12 @@ impl Engine {
         // By name: a VarStore has no order of its own, and all ranks must have the same.
         let mut named: Vec<(String, Tensor)> = vars.variables().into_iter().collect();
         named.sort_by(|a, b| a.0.cmp(&b.0));
-        let (params, buffers): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, t)| t.requires_grad());
+        let (mut params, buffers): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, t)| t.requires_grad());
+        if options.step.channels_last {
+            for (_, weight) in params.iter_mut().filter(|(_, t)| t.dim() == 4) {
+                to_channels_last(weight)?;
+            }
+        }
         let owned = || params.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
         let parallel = DataParallel::new(
             &format!("{prefix}model"),

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use defusion_config::{AdapterArch, BridgeArch, Model};
+use defusion_config::{ActivationCheckpointing, AdapterArch, BridgeArch, Model, Precision};
+use defusion_trainer::amp::autocast;
 use defusion_trainer::model::ForwardOptions;
 use defusion_trainer::model::defusion::DefusionUnet;
 use tch::nn::VarStore;
@@ -237,4 +238,44 @@ fn without_an_adapter_tokens_are_ignored() {
     let net = Net::trained(|model| model.adapter.enabled = false);
     assert!(!net.variables().keys().any(|name| name.starts_with("adapter")));
     assert_eq!(net.forward(&net.lq(), Some(&tokens(TOKENS))), net.forward(&net.lq(), None));
+}
+
+/// Gradients of everything trainable, by name.
+fn gradients(net: &Net, options: &ForwardOptions) -> HashMap<String, Tensor> {
+    let (x, t) = (net.golden.get("in.x"), net.golden.get("in.t"));
+    let out = net.net.forward(x, t, &net.lq(), Some(&tokens(TOKENS)), options);
+    (out * net.golden.get("in.w")).sum(None::<Kind>).backward();
+    net.variables().into_iter().map(|(name, variable)| (name, variable.grad())).collect()
+}
+
+#[test]
+fn recomputed_blocks_give_the_same_gradients() {
+    let kept = gradients(&Net::trained(|_| ()), &ForwardOptions::train(ActivationCheckpointing::None));
+    let recomputed = gradients(&Net::trained(|_| ()), &ForwardOptions::train(ActivationCheckpointing::Block));
+    assert_eq!(kept.len(), recomputed.len());
+    for (name, expected) in kept {
+        let error = error(&recomputed[&name], &expected);
+        assert!(error < 1e-5 || expected.abs().max().double_value(&[]) < 1e-3, "{name} is off by {error:.1e}");
+    }
+}
+
+#[test]
+fn bfloat16_autocast_stays_near_float32() {
+    for checkpointing in [ActivationCheckpointing::None, ActivationCheckpointing::Block] {
+        let net = Net::trained(|_| ());
+        let expected = net.forward(&net.lq(), Some(&tokens(TOKENS)));
+        let options = ForwardOptions::train(checkpointing);
+        let (x, t) = (net.golden.get("in.x"), net.golden.get("in.t"));
+        let forward = || net.net.forward(x, t, &net.lq(), Some(&tokens(TOKENS)), &options);
+        let out = autocast(Device::Cpu, Precision::Bf16, forward).unwrap();
+        assert_eq!(out.kind(), Kind::BFloat16);
+        let off = error(&out.detach(), &expected);
+        println!("bfloat16: {off:.1e}");
+        assert!(off > 1e-5 && off < 5e-2, "bfloat16 is off by {off:.1e}");
+        out.to_kind(Kind::Float).square().mean(None::<Kind>).backward();
+        for (name, variable) in net.variables() {
+            assert_eq!(variable.grad().kind(), Kind::Float, "{name}");
+            assert!(bool::try_from(variable.grad().isfinite().all()).unwrap(), "{name}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! taming-transformers' VQGAN.
 
-use defusion_config::{CodebookLoss, TokenizerArch};
+use defusion_config::{ActivationCheckpointing, CodebookLoss, Precision, TokenizerArch};
+use defusion_trainer::amp::autocast;
 use defusion_trainer::model::ForwardOptions;
 use defusion_trainer::model::tokenizer::{Tokenizer, zero_share};
 use tch::nn::VarStore;
@@ -105,4 +106,35 @@ fn equal_codes_give_tokens_of_exactly_zero() {
     let indices = golden.get("out.indices");
     let equal = indices.get(0).eq_tensor(&indices.get(1)).to_kind(Kind::Float).mean(None::<Kind>).double_value(&[]);
     assert_eq!(zero_share(&tokens).double_value(&[]), (1.0 + equal) / 2.0);
+}
+
+#[test]
+fn bfloat16_autocast_and_recomputed_blocks_train() {
+    let golden = Golden::open("vqgan.safetensors");
+    let x = golden.get("in.x");
+    let options = ForwardOptions::train(ActivationCheckpointing::Block);
+    let run = |precision| {
+        let (store, tokenizer) = filled(&golden);
+        let loss = autocast(Device::Cpu, precision, || {
+            let quantized = tokenizer.quantize(&tokenizer.encode(x, &options), CodebookLoss::Legacy);
+            let x_rec = tokenizer.decode(&quantized.z_q, &options).to_kind(Kind::Float);
+            (x_rec - x).square().mean(None::<Kind>) + quantized.loss
+        });
+        loss.unwrap().backward();
+        store.variables()["encoder.conv_in.weight"].grad()
+    };
+    let expected = golden.get("legacy.grad.encoder.conv_in.weight");
+    assert_agrees("recomputed", &run(Precision::Fp32), expected);
+    let bf16 = run(Precision::Bf16);
+    let cosine = (&bf16 * expected).sum(None::<Kind>) / (bf16.norm() * expected.norm());
+    // Nearest codes can change, and with them the gradient.
+    assert!(cosine.double_value(&[]) > 0.5, "the gradient points elsewhere: cosine {}", cosine.double_value(&[]));
+}
+
+#[test]
+fn autocast_does_not_change_which_code_is_nearest() {
+    let golden = Golden::open("vqgan.safetensors");
+    let (_store, tokenizer) = filled(&golden);
+    let quantize = || tokenizer.quantize(golden.get("out.e"), CodebookLoss::Legacy).indices;
+    assert_eq!(&autocast(Device::Cpu, Precision::Bf16, quantize).unwrap(), golden.get("out.indices"));
 }

@@ -83,7 +83,8 @@ struct Region final : torch::CustomClassHolder {
 // `.grad` of the parameters that the closure holds through their own AccumulateGrad nodes (hooks included), and into
 // detached inputs, which are handed on.
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
-  static variable_list forward(AutogradContext* ctx, variable_list inputs, c10::intrusive_ptr<Region> region) {
+  static variable_list forward(AutogradContext* ctx, at::TensorList list, c10::intrusive_ptr<Region> region) {
+    const variable_list inputs = list.vec();
     ctx->save_for_backward(inputs);
     ctx->set_materialize_grads(false);
     ctx->saved_data["region"] = at::IValue::make_capsule(region);
@@ -159,7 +160,7 @@ char* dfx_checkpoint(const dfx::Handle* inputs, size_t n, dfx::Closure closure, 
     auto region = c10::make_intrusive<dfx::Region>(closure, list);
     const bool needed = c10::GradMode::is_enabled() &&
         std::any_of(list.begin(), list.end(), [](const at::Tensor& t) { return t.requires_grad(); });
-    auto result = needed ? dfx::Checkpoint::apply(list, region) : region->run(list, 1, "activation checkpoint");
+    auto result = needed ? dfx::Checkpoint::apply(at::TensorList(list), region) : region->run(list, 1, "activation checkpoint");
     *out = new at::Tensor(result.at(0));
   });
 }

@@ -1,0 +1,230 @@
+//! What strangers may hand in: damaged manifests and shards, and datasets that change under a reader.
+
+use std::path::{Path, PathBuf};
+
+use defusion_config::{Degradation, RemoteCache};
+use defusion_dataloader::prepare::{Options, list_source, prepare};
+use defusion_dataloader::shard::{DatasetReader, MANIFEST, Manifest, ShardError};
+use defusion_dataloader::verify::verify;
+use proptest::prelude::*;
+
+use crate::shards::save;
+
+/// A small paired dataset of two shards, below `to`.
+fn dataset(dir: &Path, to: &str) -> String {
+    for i in 0..4u64 {
+        save(&dir.join(format!("from/input/{i}.png")), i, 40, 30);
+        save(&dir.join(format!("from/target/{i}.png")), 9 + i, 40, 30);
+    }
+    let descriptor = defusion_datasets::find("pairs").unwrap();
+    let listing = list_source(&descriptor, &dir.join("from"), None, &[Degradation::Rain]).unwrap();
+    let options = Options { shard_bytes: 2 * 2 * 3 * 40 * 30, tile: 16, ..Options::new("set", to) };
+    assert_eq!(prepare(listing, &options, &|_| ()).unwrap().splits["train"].shards, 2);
+    format!("{to}/set")
+}
+
+fn local() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let url = dataset(dir.path(), &dir.path().join("shards").display().to_string());
+    (dir, PathBuf::from(url))
+}
+
+/// Opens the dataset and reads all of it.
+fn read_all(url: &str) -> Result<(), ShardError> {
+    let reader = DatasetReader::open(url, &RemoteCache::default())?;
+    for i in 0..reader.len() {
+        let record = reader.record(i)?;
+        reader.full(i)?;
+        reader.crop(i, record.width / 2, record.height / 2, 1, 1)?;
+    }
+    Ok(())
+}
+
+fn with_manifest(dir: &Path, change: impl FnOnce(&str) -> String) -> String {
+    let path = dir.join(MANIFEST);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, change(&text)).unwrap();
+    let error = read_all(&dir.display().to_string()).unwrap_err().to_string();
+    std::fs::write(&path, text).unwrap();
+    error
+}
+
+#[test]
+fn manifests_that_lie_are_refused() {
+    let (_dir, set) = local();
+    let shown = set.display().to_string();
+    for (from, to, words) in [
+        ("part-00000.parquet", "../part-00000.parquet", "is no plain file name"),
+        ("part-00000.parquet", "/etc/passwd", "is no plain file name"),
+        ("part-00000.parquet", "..", "is no plain file name"),
+        ("part-00000.parquet", "part-00001.parquet", "listed twice"),
+        ("\"rows\": 2", "\"rows\": 3", "has 2 pictures, but the manifest says 3"),
+        ("\"rows\": 2", "\"rows\": 18446744073709551615", "claims 18446744073709551615 rows"),
+        ("\"version\": 1", "\"version\": 2", "this program reads version 1"),
+        ("defusion-shards", "other", "has format `other`"),
+        ("\"sha256\": \"", "\"sha256\": \"x", "sha256"),
+        ("{", "", "is no manifest"),
+    ] {
+        let error = with_manifest(&set, |text| text.replacen(from, to, 1));
+        assert!(error.contains(words) && error.contains(&shown), "{words}: {error}");
+    }
+    assert!(with_manifest(&set, |_| String::new()).contains(MANIFEST));
+    let error = with_manifest(&set, |text| text.replace("part-00001", "part-00007"));
+    assert!(error.contains("part-00007.parquet") && error.contains("No such file"), "{error}");
+    read_all(&shown).unwrap();
+}
+
+#[test]
+fn damaged_shards_are_named_and_verify_finds_them() {
+    let (_dir, set) = local();
+    let url = set.display().to_string();
+    let told = std::sync::Mutex::new(Vec::new());
+    let sound = verify(&url, 2, &|done, total| told.lock().unwrap().push((done, total))).unwrap();
+    assert_eq!((sound.shards, sound.rows, sound.problems.len()), (2, 4, 0));
+    assert_eq!(told.into_inner().unwrap().len(), 4);
+    let file = set.join("part-00001.parquet");
+    let whole = std::fs::read(&file).unwrap();
+    let flipped: Vec<u8> = whole.iter().enumerate().map(|(i, b)| if i == whole.len() / 3 { !b } else { *b }).collect();
+    for (bytes, words) in [
+        (&whole[..whole.len() / 2], "bytes, but the manifest says"),
+        (&[][..], "has 0 bytes"),
+        (&flipped[..], "has sha256"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let found = verify(&url, 0, &|_, _| ()).unwrap();
+        assert_eq!((found.shards, found.problems.len()), (1, 1));
+        let text = found.to_string();
+        assert!(text.contains("part-00001.parquet") && text.contains(words), "{text}");
+    }
+    // A zero byte in the pixels: the digest of the manifest is made to fit, so only the tile can tell, if anything.
+    std::fs::write(&file, b"PAR1 no parquet PAR1").unwrap();
+    let error = with_manifest(&set, |text| text.replace(&format!("\"bytes\": {}", whole.len()), "\"bytes\": 20"));
+    assert!(error.contains("part-00001.parquet"), "{error}");
+}
+
+#[test]
+fn remote_shards_are_verified_evicted_and_fetched_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = dataset(dir.path(), "memory://hostile-remote");
+    assert_eq!(verify(&url, 1, &|_, _| ()).unwrap().shards, 2);
+    let cache = dir.path().join("cache");
+    let config = |max_gib: f64| RemoteCache { dir: Some(cache.display().to_string()), max_gib };
+    let held = || {
+        let files = std::fs::read_dir(&cache).unwrap().flatten().map(|e| e.path());
+        files.filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect::<Vec<_>>()
+    };
+    let reader = DatasetReader::open(&url, &config(1.0)).unwrap();
+    // Many threads and readers at once: each shard is fetched once and is whole.
+    let other = DatasetReader::open(&url, &config(1.0)).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..8usize {
+            let reader = if n % 2 == 0 { &reader } else { &other };
+            scope.spawn(move || reader.full(n % 4).unwrap());
+        }
+    });
+    assert_eq!(held().len(), 2);
+    // Evicted by others: fetched again.
+    for file in held() {
+        std::fs::remove_file(file).unwrap();
+    }
+    reader.full(0).unwrap();
+    assert_eq!(held().len(), 1);
+    // Room for one shard only, and a part left by a process that died.
+    let one = std::fs::metadata(&held()[0]).unwrap().len() as f64 * 1.5 / (1u64 << 30) as f64;
+    std::fs::write(cache.join("00.part"), vec![0; 1 << 20]).unwrap();
+    let small = DatasetReader::open(&url, &config(one)).unwrap();
+    for i in [3, 0, 3, 0] {
+        small.full(i).unwrap();
+        assert_eq!(held().len(), 1);
+    }
+    assert!(!cache.join("00.part").exists());
+    let none = DatasetReader::open(&url, &config(1e-9)).unwrap();
+    for file in held() {
+        std::fs::remove_file(file).unwrap();
+    }
+    let error = none.full(0).unwrap_err().to_string();
+    assert!(error.contains("more than the whole cache") && error.contains("data.cache.max_gib"), "{error}");
+    // A shard that is not what the manifest says never gets into the cache.
+    let store = defusion_dataloader::store::Store::open(&url).unwrap();
+    let shard = store.get("part-00000.parquet", 1 << 30).unwrap();
+    let mut bad = shard.to_vec();
+    bad[100] ^= 1;
+    store.put("part-00000.parquet", bad.into()).unwrap();
+    let error = reader_error(&url, &config(1.0));
+    assert!(error.contains("hostile-remote/set/part-00000.parquet: has sha256"), "{error}");
+    store.put("part-00000.parquet", shard.slice(..100)).unwrap();
+    let error = reader_error(&url, &config(1.0));
+    assert!(error.contains("part-00000.parquet"), "{error}");
+    assert_eq!(held().len(), 0);
+}
+
+fn reader_error(url: &str, cache: &RemoteCache) -> String {
+    DatasetReader::open(url, cache).unwrap().full(0).unwrap_err().to_string()
+}
+
+proptest! {
+    #[test]
+    fn no_manifest_breaks_the_reader(at in 0usize..1200, to: u8, cut in 0usize..1200, junk: Vec<u8>) {
+        let entry = |n: usize| format!(
+            "{{\"file\":\"part-{n:05}.parquet\",\"split\":\"train\",\"rows\":{n},\"bytes\":900,\"sha256\":\"{}\"}}",
+            "0a".repeat(32)
+        );
+        let json = format!(
+            "{{\"format\":\"defusion-shards\",\"version\":1,\"dataset\":\"d\",\"shards\":[{},{},{}]}}",
+            entry(1), entry(2), entry(3)
+        );
+        prop_assert_eq!(Manifest::parse(json.as_bytes()).unwrap().rows(), 6);
+        let mut changed = json.clone().into_bytes();
+        let n = changed.len();
+        changed[at % n] = to;
+        for bytes in [&changed[..], &json.as_bytes()[..cut % n], &junk] {
+            if let Ok(manifest) = Manifest::parse(bytes) {
+                for shard in &manifest.shards {
+                    prop_assert!(!shard.file.contains(['/', '\\']) && !shard.file.starts_with('.'));
+                    prop_assert!(shard.rows <= shard.bytes);
+                }
+                prop_assert_eq!(Manifest::parse(&manifest.to_json()).unwrap(), manifest);
+            }
+        }
+    }
+}
+
+/// Reads a copy of the dataset whose first shard has been changed, the manifest made to fit.
+fn read_changed(set: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), ShardError> {
+    let copy = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(set.join("part-00000.parquet")).unwrap();
+    let before = bytes.len();
+    change(&mut bytes);
+    let manifest = std::fs::read_to_string(set.join(MANIFEST)).unwrap();
+    let manifest = manifest.replacen(&format!("\"bytes\": {before}"), &format!("\"bytes\": {}", bytes.len()), 1);
+    std::fs::write(copy.path().join("part-00000.parquet"), bytes).unwrap();
+    std::fs::copy(set.join("part-00001.parquet"), copy.path().join("part-00001.parquet")).unwrap();
+    std::fs::write(copy.path().join(MANIFEST), manifest).unwrap();
+    read_all(&copy.path().display().to_string())
+}
+
+#[test]
+fn no_shard_breaks_the_reader() {
+    let (_dir, set) = local();
+    let len = std::fs::metadata(set.join("part-00000.parquet")).unwrap().len() as usize;
+    // Metadata lies at the end: half of the changes go there.
+    let place = prop_oneof![0..len, len.saturating_sub(4000)..len];
+    let bytes = proptest::collection::vec(any::<u8>(), 1..6);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(600));
+    runner
+        .run(&(place, bytes, proptest::option::of(0..len)), |(at, bytes, cut)| {
+            let read = read_changed(&set, |shard| {
+                let end = shard.len().min(at + bytes.len());
+                shard[at..end].copy_from_slice(&bytes[..end - at]);
+                if let Some(cut) = cut {
+                    shard.truncate(cut);
+                }
+            });
+            if let Err(e) = read {
+                let text = e.to_string();
+                prop_assert!(text.contains("part-00000.parquet") || text.contains(MANIFEST), "{text}");
+            }
+            Ok(())
+        })
+        .unwrap();
+}
