@@ -118,6 +118,9 @@ pub fn run_export(args: &ExportArgs) -> Result<(), ExportError> {
         _ => Part::Whole,
     };
     let export = Export::of_run(&RunFolder::open(&args.run)?, args.checkpoint, part)?;
+    if let Some(folder) = args.to.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| WeightsError::Io { path: folder.to_owned(), source })?;
+    }
     export.write(&args.to)?;
     let values: usize = export.tensors.values().map(Tensor::numel).sum();
     println!("{}: {} tensors, {values} values, of {}", args.to.display(), export.tensors.len(), export.checkpoint);
@@ -149,8 +152,9 @@ impl Export {
             run.runtime().block_on(run.store().get_small(&format!("{}/manifest.json", id.folder()), 16 << 20));
         let manifest = manifest.map_err(CheckpointError::from)?.unwrap_or_default();
         let mut config = resolved.config.clone();
-        // Hosts and folders of the machine it was trained on are nobody's business.
-        config.cluster = defusion_config::Cluster::default();
+        // Hosts and folders of the machines it was trained on are nobody's business.
+        config.cluster.hosts.clear();
+        config.cluster.mpirun_args.clear();
         config.data.cache = defusion_config::RemoteCache::default();
         let public = Resolved { config, path: resolved.path.clone() };
         let yaml = public.to_yaml().map_err(|source| ExportError::Config { path: resolved.path.clone(), source })?;

@@ -84,9 +84,12 @@ pub fn run_evaluate(args: &EvaluateArgs) -> Result<(), EvaluateError> {
         Some(path) => Exported::open(path, device)?,
         None => Exported::of_run(&RunFolder::open(args.run.as_ref().unwrap_or(&config.run))?, device)?,
     };
-    // Networks, grounds and instructions are those of the weights, the sampler is the evaluation's.
+    // Networks and instructions are those of the weights; the sampler, and where this machine keeps ground pictures, are
+    // the evaluation's.
     let mut model_config = exported.config.clone();
     model_config.diffusion.sampler = config.diffusion.sampler.clone();
+    model_config.data.grounds.natural = config.data.grounds.natural.clone();
+    model_config.data.grounds.charts = config.data.grounds.charts.clone();
     let restorer = Restorer::new(networks.tokenizer(), networks.unet(), &model_config, device, args.batch)?;
     let lpips = args.lpips.as_ref().map(|path| Lpips::alex(path, device)).transpose()?;
 

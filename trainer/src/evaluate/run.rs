@@ -99,8 +99,9 @@ pub fn run(
             if shown[case] < options.sheet_rows {
                 shown[case] += 1;
                 let degradation = &plan.cases()[case].degradation;
+                let name = sample.key.rsplit('/').next().unwrap_or_default();
                 outcome.sheet.push(SheetRow {
-                    label: format!("{degradation}  {}  {psnr_before:.2} > {psnr_after:.2} dB", sample.key),
+                    label: format!("{degradation}  {name}  {psnr_before:.2} > {psnr_after:.2} dB"),
                     pictures: [&sample.lq, &after[i].instruction.v, &after[i].picture, &sample.hq].map(Picture::clone),
                 });
             }

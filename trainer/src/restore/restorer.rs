@@ -35,6 +35,9 @@ pub enum RestorerError {
     /// A picture without pixels.
     #[error("the picture is empty: {0}x{1} pixels")]
     Empty(usize, usize),
+    /// The networks gave no picture.
+    #[error("the networks gave values that are not finite: the weights are damaged, or their training diverged")]
+    NotFinite,
 }
 
 /// One picture to be restored.
@@ -115,7 +118,7 @@ impl<'n> Restorer<'n> {
     /// Restores one picture of any size.
     ///
     /// # Errors
-    /// [`RestorerError::Empty`].
+    /// [`RestorerError::Empty`], [`RestorerError::NotFinite`].
     pub fn restore(&self, job: Job<'_>) -> Result<Restored, RestorerError> {
         let mut restored = self.restore_all(&[job])?;
         restored.pop().ok_or(RestorerError::Empty(0, 0))
@@ -125,7 +128,7 @@ impl<'n> Restorer<'n> {
     /// with, but for rounding. With `eta` 0 nothing is drawn from libtorch's generator.
     ///
     /// # Errors
-    /// [`RestorerError::Sizes`], [`RestorerError::Empty`].
+    /// [`RestorerError::Sizes`], [`RestorerError::Empty`], [`RestorerError::NotFinite`].
     pub fn restore_all(&self, jobs: &[Job<'_>]) -> Result<Vec<Restored>, RestorerError> {
         let Some(first) = jobs.first() else { return Ok(Vec::new()) };
         let (width, height) = (first.picture.width(), first.picture.height());
@@ -145,6 +148,9 @@ impl<'n> Restorer<'n> {
         let sampling =
             Sampling { unet: self.unet, schedule: &self.schedule, sampler: &self.sampler, batch: self.batch };
         let restored = sampling.restore(&padded, tokens.as_ref(), &y_t);
+        if restored.isfinite().all().int64_value(&[]) == 0 {
+            return Err(RestorerError::NotFinite);
+        }
         let restored = restored.narrow(2, 0, height as i64).narrow(3, 0, width as i64);
         let pictures = unstack(&((restored + 1.0) * 0.5));
         Ok(pictures
