@@ -75,7 +75,7 @@ mod tests {
             |i| {
                 assert!(running.fetch_add(1, Ordering::SeqCst) < 6);
                 let spin = crate::Rng::new(1, &[i]).below(3000);
-                (i, (0..spin).fold(0, |a, b| a ^ b * b))
+                (i, (0..spin).fold(0, |a, b| a ^ (b * b)))
             },
             |(i, _)| {
                 running.fetch_sub(1, Ordering::SeqCst);

@@ -8,7 +8,7 @@ use std::process::Command;
 use defusion_config::{Resolved, Stage};
 use defusion_trainer::checkpoint::RunFolder;
 use defusion_trainer::export::{Export, ExportArgs, ExportError, Exported, Part, run_export};
-use defusion_trainer::model::import::{Reference, import};
+use defusion_trainer::model::import;
 use defusion_trainer::restore::Networks;
 use defusion_trainer::weights::WeightsFile;
 use tch::{Device, nn};
@@ -79,17 +79,17 @@ fn one_network_alone_has_its_public_names() {
     let to = folder.path().join("unet.safetensors");
     run_export(&ExportArgs { unet: true, ..args(&run, &to) }).unwrap();
     let store = nn::VarStore::new(Device::Cpu);
-    let _unet = defusion_trainer::model::unet::Unet::new(&store.root(), &model.unet);
-    import(&to, Reference::Unet, &store, "").unwrap();
+    let _unet = defusion_trainer::model::unet::Unet::new(&(store.root() / "unet"), &model.unet);
+    import::unet(&store, &to).unwrap();
     for (name, tensor) in store.variables() {
-        assert_eq!(tensor, new.store().variables()[&format!("unet.{name}")]);
+        assert_eq!(tensor, new.store().variables()[&name]);
     }
 
     let to = folder.path().join("vqgan.safetensors");
     run_export(&ExportArgs { tokenizer: true, ..args(&run, &to) }).unwrap();
     let store = nn::VarStore::new(Device::Cpu);
     let _tokenizer = defusion_trainer::model::tokenizer::Tokenizer::new(&store.root(), &model.tokenizer);
-    import(&to, Reference::Tokenizer, &store, "").unwrap();
+    import::tokenizer(&store, None, &to).unwrap();
     for (name, tensor) in store.variables() {
         assert_eq!(tensor, new.store().variables()[&format!("tokenizer.{name}")]);
     }

@@ -105,8 +105,7 @@ fn what_cannot_work_is_refused() {
     tch::no_grad(|| {
         let _ = broken.store().variables()["unet.out.2.bias"].shallow_clone().fill_(f64::NAN);
     });
-    let restorer =
-        Restorer::new(broken.tokenizer(), broken.unet(), &fixture.config.config, Device::Cpu, 1).unwrap();
+    let restorer = Restorer::new(broken.tokenizer(), broken.unet(), &fixture.config.config, Device::Cpu, 1).unwrap();
     assert!(matches!(restorer.restore(job(&a, 1)), Err(RestorerError::NotFinite)));
     let mut config = fixture.config.config.clone();
     config.diffusion.sampler.tile = 15;

@@ -144,8 +144,8 @@ mod tests {
             *counts.entry(TargetKind::draw(&mix, &mut Rng::new(seed, &[]))).or_insert(0) += 1;
         }
         // Five standard deviations of each.
-        for (kind, share) in [(TargetKind::All, 0.7), (TargetKind::Subset, 0.15), (TargetKind::Superset, 0.05)] {
-            let deviation = (20_000.0 * share * (1.0 - share) as f64).sqrt();
+        for (kind, share) in [(TargetKind::All, 0.7_f64), (TargetKind::Subset, 0.15), (TargetKind::Superset, 0.05)] {
+            let deviation = (20_000.0 * share * (1.0 - share)).sqrt();
             assert!((f64::from(counts[&kind]) - 20_000.0 * share).abs() < 5.0 * deviation, "{counts:?}");
         }
     }

@@ -155,9 +155,12 @@ impl Plan {
     }
 }
 
+/// Degradations, and the numbers of the pictures that have just these.
+type Kind = (Vec<Degradation>, Vec<usize>);
+
 /// The pictures of a dataset's own pairs by what degrades them, which can differ from pair to pair.
-fn by_kind(reader: &DatasetReader, images: &[usize]) -> Result<Vec<(Vec<Degradation>, Vec<usize>)>, Problem> {
-    let mut kinds: Vec<(Vec<Degradation>, Vec<usize>)> = Vec::new();
+fn by_kind(reader: &DatasetReader, images: &[usize]) -> Result<Vec<Kind>, Problem> {
+    let mut kinds: Vec<Kind> = Vec::new();
     for &i in images {
         let record = reader.record(i)?;
         if !record.has_lq || record.degradations.is_empty() {

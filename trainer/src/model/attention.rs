@@ -74,10 +74,12 @@ impl AttentionBlock {
     pub(crate) fn forward(&self, inputs: &[&Tensor]) -> Tensor {
         let x = inputs[0];
         let [q, k, v] = self.split(&self.qkv.forward(&to_tokens(&self.norm.forward(x))));
-        let mut h = attend(&q, &k, &v);
-        if let (Some(instruction), [_, keys, values]) = (&self.instruction, inputs) {
-            h = h + instruction.attend(&q, keys, values);
-        }
+        let own = attend(&q, &k, &v);
+        // A new tensor, not a sum in place: backward of the self-attention needs its result as it was.
+        let h = match (&self.instruction, inputs) {
+            (Some(instruction), [_, keys, values]) => own + instruction.attend(&q, keys, values),
+            _ => own,
+        };
         x + to_map(&self.proj_out.forward(&merge_heads(&h)), x)
     }
 

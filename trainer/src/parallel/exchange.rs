@@ -100,8 +100,7 @@ fn reduce_with<T: Equivalence + Copy + Default>(
         fold_copies(&mut staging[..], n);
         part.copy_from_slice(&staging[..n]);
     };
-    let element = size_of::<T>();
-    if data.len() * element * ranks <= SMALL {
+    if size_of_val(data) * ranks <= SMALL {
         if !data.is_empty() {
             gather_and_fold(data, &mut fold_copies);
         }
@@ -112,7 +111,7 @@ fn reduce_with<T: Equivalence + Copy + Default>(
     if !tail.is_empty() {
         gather_and_fold(tail, &mut fold_copies);
     }
-    for chunk in blocks.chunks_mut((CHUNK / element / ranks).max(1) * ranks) {
+    for chunk in blocks.chunks_mut((CHUNK / size_of::<T>() / ranks).max(1) * ranks) {
         let n = chunk.len() / ranks;
         staging.resize(chunk.len(), T::default());
         comm.all_to_all_into(&chunk[..], &mut staging[..]);

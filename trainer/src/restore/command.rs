@@ -64,7 +64,7 @@ pub enum RestoreError {
         /// Weights or picture.
         path: PathBuf,
         /// Why.
-        source: RestorerError,
+        source: Box<RestorerError>,
     },
     /// `--timesteps` cannot work.
     #[error("--timesteps must fall strictly and lie in 0..{0}")]
@@ -112,11 +112,12 @@ pub fn run_restore(args: &RestoreArgs) -> Result<(), RestoreError> {
     }
     let categories = if args.blind { trained_categories(&config) } else { args.degradation.clone() };
     let restorer = Restorer::new(networks.tokenizer(), networks.unet(), &config, device, args.batch)
-        .map_err(|source| RestoreError::Restorer { path: args.weights.clone(), source })?;
+        .map_err(|e| RestoreError::Restorer { path: args.weights.clone(), source: Box::new(e) })?;
     for (path, out) in args.pictures.iter().zip(&outputs) {
         let picture = read_picture(path)?;
         let job = Job { picture: &picture, categories: &categories, severity: args.severity, seed: args.seed };
-        let restored = restorer.restore(job).map_err(|source| RestoreError::Restorer { path: path.clone(), source })?;
+        let restored =
+            restorer.restore(job).map_err(|e| RestoreError::Restorer { path: path.clone(), source: Box::new(e) })?;
         write_picture(out, &restored.picture, args.force)?;
         println!("{}", out.display());
     }

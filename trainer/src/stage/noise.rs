@@ -4,7 +4,7 @@ use defusion_dataloader::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// Separates these draws from those of the sampling plan.
-const PURPOSE: u64 = 0x6e6f_6973_65;
+const PURPOSE: u64 = 0x6e_6f69_7365;
 
 /// `len` timesteps in 0..`steps` and standard normal noise `[len, 3, side, side]` float32 for the samples
 /// `first..first + len`. Each row depends on (`seed`, sample) alone, so the same sample meets the same noise at any

@@ -71,10 +71,10 @@ pub fn snapshot(networks: &Networks, stage: Stage, step: u64) -> Snapshot {
 /// Saves snapshots into a run folder.
 pub fn save(config: &Resolved, snapshots: &[Snapshot]) -> RunFolder {
     let folder = RunFolder::open(&config.config.run).unwrap();
-    folder.enter(config).unwrap();
-    let attempt = folder.claim().unwrap();
+    let digest = folder.enter(config).unwrap();
+    let attempt = folder.claim(&digest).unwrap();
     let options = Options::from(&config.config.checkpoints);
-    let mut checkpointer = Checkpointer::new(folder.clone(), attempt, &config.digest(), 0, 1, options);
+    let mut checkpointer = Checkpointer::new(folder.clone(), attempt, 0, 1, options);
     for snapshot in snapshots {
         checkpointer.save(snapshot).unwrap();
         checkpointer.wait().unwrap();
