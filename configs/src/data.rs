@@ -27,6 +27,10 @@ pub struct Data {
     /// Parameter ranges of synthetic degradations.
     #[serde(default)]
     pub synthesis: Synthesis,
+    /// Compare the sha256 of every shard on local or shared disks with its manifest before training starts, the workers
+    /// sharing the work. Remote shards are compared when they are fetched, whatever this says.
+    #[serde(default = "default_true")]
+    pub verify_shards: bool,
     /// Threads and queues.
     #[serde(default)]
     pub loader: Loader,

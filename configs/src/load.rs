@@ -100,6 +100,7 @@ impl Resolved {
         config.monitor = crate::Monitor::default();
         config.evaluation = crate::Evaluation::default();
         config.data.shards.clear();
+        config.data.verify_shards = true;
         config.data.loader.threads = 0;
         config.data.loader.prefetch = 0;
         config.data.cache = crate::RemoteCache::default();

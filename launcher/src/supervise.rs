@@ -101,6 +101,13 @@ pub fn supervise(
     let mut asked: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
+            // Its last words may still be on their way through the pipe.
+            while let Ok(event) = events.recv_timeout(Duration::from_millis(100)) {
+                if let Event::Beat(beat) = event {
+                    watch.beat(beat, Instant::now());
+                    told(watch);
+                }
+            }
             return Ok((ending(status), asked.is_some()));
         }
         let now = Instant::now();

@@ -21,6 +21,9 @@ fn prepare(from: &Path, to: &Path, layout: &str) -> std::process::Output {
         .arg(from)
         .arg("--to")
         .arg(to);
+    if layout == "pairs" {
+        command.args(["--degradations", "rain"]);
+    }
     command.output().expect("defusion runs")
 }
 

@@ -1,7 +1,10 @@
 //! A training job as one rank sees it: config, workers, run folder, monitor, and what the loop asks of them.
 
-use defusion_config::{Config, Resolved, Stage};
+use defusion_config::{Config, DatasetUse, Resolved, Stage};
 use defusion_dataloader::loader::{Batch, Label, LoadError, Loader};
+use defusion_dataloader::shard::ShardError;
+use defusion_dataloader::store::join;
+use defusion_dataloader::verify;
 use tch::Tensor;
 
 use crate::checkpoint::{Attempt, CheckpointError, CheckpointId, Checkpointer, Options, RunFolder, Snapshot};
@@ -43,6 +46,12 @@ pub enum TrainError {
     /// libtorch outside a step.
     #[error(transparent)]
     Torch(#[from] tch::TchError),
+    /// A shard is damaged.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// Another rank found something that ends the job on all ranks; it says what.
+    #[error("{0}: another rank says which")]
+    Elsewhere(&'static str),
     /// Rank 0 found something that ends the job on all ranks; it has said what.
     #[error("rank 0 could not go on: {0}")]
     RankZero(String),
@@ -121,6 +130,22 @@ impl Run {
     /// Threads of this worker's loader.
     pub fn loader_threads(&self) -> usize {
         self.loader_threads
+    }
+
+    /// Compares the shards with their manifests' sha256, each rank its part of them.
+    ///
+    /// # Errors
+    /// [`TrainError::Shard`] on the rank that found a damaged one, [`TrainError::Elsewhere`] on the others.
+    pub fn check_shards(&mut self) -> Result<(), TrainError> {
+        let data = &self.config().data;
+        if !data.verify_shards {
+            return Ok(());
+        }
+        let check = |set: &DatasetUse| verify::digests(&join(&data.shards, &set.name), self.rank(), self.world_size());
+        let checked = data.datasets.iter().try_for_each(check);
+        let damaged = self.workers.collective().any(checked.is_err(), "shards are sound?")?;
+        checked?;
+        if damaged { Err(TrainError::Elsewhere("a shard is damaged")) } else { Ok(()) }
     }
 
     /// The newest checkpoint all of whose bytes are right, the same on all ranks; `None` for a new run.

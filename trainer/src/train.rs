@@ -13,6 +13,7 @@ use crate::stage::{DiffusionTraining, TokenizerTraining, TrainingStage};
 /// [`TrainError`]: which stage, step and part failed, and whether starting again can help.
 pub fn train(run: &mut Run) -> Result<Outcome, TrainError> {
     let config = run.config().clone();
+    run.check_shards()?;
     let resume = run.newest_checkpoint()?;
     let mut diffusion = DiffusionTraining::new(&config, run.workers())?;
 

@@ -52,7 +52,7 @@ pub fn run_worker(args: &WorkerArgs) -> i32 {
         },
         Err(error) => {
             // Rank 0 says what it told the others; each other rank speaks only of what it alone knows.
-            if !matches!(error, TrainError::RankZero(_)) {
+            if !matches!(error, TrainError::RankZero(_) | TrainError::Elsewhere(_)) {
                 eprintln!("defusion: rank {rank}: {error}");
             }
             exit_code(&error)
@@ -85,7 +85,10 @@ fn device() -> Device {
 fn exit_code(error: &TrainError) -> i32 {
     match error {
         TrainError::Stage(StageError::Diverged { .. }) => EXIT_DIVERGED,
-        TrainError::Stage(StageError::Weights(_)) | TrainError::Load(_) => EXIT_USAGE,
+        TrainError::Stage(StageError::Weights(_))
+        | TrainError::Load(_)
+        | TrainError::Shard(_)
+        | TrainError::Elsewhere(_) => EXIT_USAGE,
         TrainError::Checkpoint(CheckpointError::OtherConfig { .. } | CheckpointError::NoneUsable { .. }) => EXIT_USAGE,
         _ => EXIT_FAILED,
     }

@@ -9,7 +9,9 @@ use clap::Parser;
 use defusion_config::Stage;
 use defusion_dataloader::Picture;
 use defusion_trainer::export::{Export, Part};
-use defusion_trainer::restore::{PictureFileError, RestoreArgs, read_picture, run_restore, write_picture};
+use defusion_trainer::restore::{
+    PictureFileError, RestoreArgs, parse_device, read_picture, run_restore, write_picture,
+};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat};
 
@@ -182,7 +184,7 @@ fn the_command_line_is_checked_before_any_work() {
     assert!(with(&[]).contains("--degradation"));
     assert!(with(&["--blind", "--timesteps", "200,400"]).contains("--timesteps must fall"));
     assert!(with(&["--blind", "--timesteps", "1000"]).contains("0..1000"));
-    assert!(with(&["--blind", "--device", "gpu"]).contains("neither cpu nor cuda"));
+    assert!(parse_device("gpu").unwrap_err().contains("neither cpu nor cuda"));
     let gif = folder.path("out.gif");
     assert!(restore(&folder, &[text(&a), "--out", text(&gif), "--blind"]).unwrap_err().contains(".png, .jpg"));
     assert!(!out.exists() && !gif.exists());

@@ -136,7 +136,7 @@ fn leaves(side: usize, colour: bool, rng: &mut Rng) -> Picture {
             let half = (r * r - (y as f64 - cy).powi(2)).max(0.0).sqrt();
             let first = (cx - half).ceil().max(0.0) as usize;
             let end = ((cx + half).floor() + 1.0).clamp(0.0, side as f64) as usize;
-            let row = y * side + first..y * side + end.max(first);
+            let row = y * side + first.min(end)..y * side + end;
             for (i, open) in row.clone().zip(&mut open[row]) {
                 if std::mem::take(open) {
                     left -= 1;
