@@ -249,7 +249,11 @@ mod tests {
             }
             let bound = 1.0 / fan_in(&name.replace(".bias", ".weight")).sqrt();
             let largest = value.abs().max().double_value(&[]);
-            assert!(largest <= bound && largest > 0.8 * bound, "{name} reaches {largest}, not nearly {bound}");
+            // The bound itself is rounded to float32 where numbers are drawn.
+            assert!(
+                largest <= bound * (1.0 + 1e-6) && largest > 0.8 * bound,
+                "{name} reaches {largest}, not nearly {bound}"
+            );
             // The standard deviation of U(-b, b), within five standard errors of its estimate.
             let std = value.to_kind(Kind::Double).std(true).double_value(&[]) * 3f64.sqrt() / bound;
             assert!((std - 1.0).abs() < 5.0 * (0.2 / value.numel() as f64).sqrt(), "{name}: {std}");

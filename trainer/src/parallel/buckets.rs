@@ -36,7 +36,7 @@ pub struct Layout {
     pub buckets: Vec<Bucket>,
     /// For each parameter: its bucket, and its first element there.
     pub places: Vec<(usize, usize)>,
-    /// First element of the spare room at the end of the last bucket: [`ALIGN`](self) elements that no gradient uses.
+    /// First element of the spare room at the end of the last bucket: `ALIGN` elements that no gradient uses.
     pub spare: usize,
 }
 

@@ -130,7 +130,7 @@ fn to_picture(image: &DynamicImage) -> Picture {
     picture
 }
 
-/// Makes sure that [`write`] to `path` would not be refused: called before the work whose result it is.
+/// Makes sure that [`write()`] to `path` would not be refused: called before the work whose result it is.
 ///
 /// # Errors
 /// [`PictureFileError::Extension`], [`PictureFileError::Exists`].

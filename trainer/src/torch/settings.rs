@@ -32,7 +32,7 @@ pub fn set_deterministic(on: bool) -> Result<(), TorchError> {
 #[derive(Debug)]
 pub struct RelaxedGradLayout(());
 
-/// See [`RelaxedGradLayout`].
+/// See `RelaxedGradLayout`.
 pub fn relax_grad_layout() -> RelaxedGradLayout {
     // SAFETY: sets a thread-local flag.
     unsafe { ffi::dfx_set_grad_layout_enforcement(false) };
