@@ -50,7 +50,7 @@ fn the_parts_of_memory_are_its_sum() {
 fn the_text_says_the_same_as_the_json() {
     let text = String::from_utf8(dry_run(&[]).stdout).unwrap();
     for part in
-        ["552,814,086", "8 = 1 node x 8, on cuda:0 to cuda:7", "600,000", "19,200,000", "outdoor-rain", "remote"]
+        ["552,814,086", "8 = 1 node x 8, on cuda:0 to cuda:7", "600,000", "19,200,000", "outdoor_rain", "remote"]
     {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
