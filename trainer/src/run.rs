@@ -178,6 +178,7 @@ impl Run {
     pub fn begin_stage(&mut self, stage: Stage, start: u64, iterations: u64) -> Result<(), TrainError> {
         self.end_stage()?;
         self.throughput = Throughput::new();
+        self.workers.enter(stage, start, true);
         self.monitor = Some(Monitor::open(&self.folder, &self.attempt, self.rank(), stage, start, iterations)?);
         Ok(())
     }
@@ -210,6 +211,7 @@ impl Run {
         loader: &Loader,
     ) -> Result<(), TrainError> {
         self.pulse.beat(stage.name(), done);
+        self.workers.enter(stage, done, false);
         self.throughput.step(batch.len * self.workers.size(), report.times, loader.wait_seconds());
         if let Some(id) = self.checkpointer.poll()? {
             self.say(&format!("checkpoint {id} is safe"));

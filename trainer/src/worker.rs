@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use defusion_config::protocol::{ENV_DEVICE, ENV_THREADS, EXIT_DIVERGED, EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
+use defusion_config::protocol::{
+    ENV_DEVICE, ENV_THREADS, EXIT_DIVERGED, EXIT_DONE, EXIT_FAILED, EXIT_HUNG, EXIT_USAGE,
+};
 use defusion_config::{Override, Resolved};
 use tch::Device;
 
@@ -85,6 +87,9 @@ fn device() -> Device {
 fn exit_code(error: &TrainError) -> i32 {
     match error {
         TrainError::Stage(StageError::Diverged { .. }) => EXIT_DIVERGED,
+        TrainError::Parallel(source) | TrainError::Stage(StageError::Parallel { source, .. }) if source.is_hang() => {
+            EXIT_HUNG
+        }
         TrainError::Stage(StageError::Weights(_))
         | TrainError::Load(_)
         | TrainError::Shard(_)

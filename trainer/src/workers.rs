@@ -3,17 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use defusion_config::Cluster;
+use defusion_config::{Cluster, Stage};
 use tch::Device;
 
-use crate::parallel::{Collective, MpiCollective, ParallelError, SoloCollective};
+use crate::parallel::{Collective, MpiCollective, NcclCollective, ParallelError, Platform, SoloCollective};
+use crate::torch;
 
 /// This worker's device and its way to the others. Clones are handles of the same.
 #[derive(Clone)]
 pub struct Workers {
     device: Device,
     collective: Arc<dyn Collective>,
-    mpi: Option<Arc<MpiCollective>>,
+    limits: Limits,
+}
+
+/// How long a collective may take. Half of the launcher's limits on silence: a rank that waits for others then says for
+/// whom and in what, before the launcher ends it as hung.
+#[derive(Clone, Copy)]
+struct Limits {
+    usual: Duration,
+    first_step: Duration,
 }
 
 impl Workers {
@@ -22,30 +31,41 @@ impl Workers {
     /// # Errors
     /// Where MPI or NCCL cannot start, or the job's size is not the config's world size.
     pub fn join(device: Device, cluster: &Cluster) -> Result<Self, ParallelError> {
-        let mpi = Arc::new(MpiCollective::start()?);
-        let (ranks, wanted) = (mpi.size(), cluster.world_size());
+        let limits = Limits {
+            usual: Duration::from_secs(cluster.hang_timeout_s) / 2,
+            first_step: Duration::from_secs(cluster.first_step_timeout_s) / 2,
+        };
+        let patience = Some(limits.first_step);
+        let collective: Arc<dyn Collective> = match device {
+            Device::Cuda(ordinal) => {
+                // Else what names no device, such as pinned memory, would make a context on the first GPU.
+                torch::set_cuda_device(ordinal)?;
+                Arc::new(NcclCollective::start(Platform::cuda(ordinal), patience)?)
+            }
+            _ => Arc::new(MpiCollective::start(patience)?),
+        };
+        let (ranks, wanted) = (collective.size(), cluster.world_size());
         if ranks != wanted as usize {
             return Err(ParallelError::Start(format!(
                 "{ranks} workers came, but cluster.nodes x cluster.workers_per_node is {wanted}"
             )));
         }
-        let collective: Arc<dyn Collective> = match device {
-            Device::Cuda(_) => return Err(ParallelError::Nccl("not built yet".into())),
-            _ => Arc::clone(&mpi) as Arc<dyn Collective>,
-        };
-        Ok(Self { device, collective, mpi: Some(mpi) })
+        let record = collective.flight_record();
+        record.dump_on_sigusr1().map_err(|e| ParallelError::Start(format!("SIGUSR1 cannot be handled: {e}")))?;
+        Ok(Self { device, collective, limits })
     }
 
     /// A world of this process alone, without MPI.
     pub fn alone(device: Device) -> Self {
-        Self { device, collective: Arc::new(SoloCollective::new()), mpi: None }
+        let limits = Limits { usual: Duration::MAX, first_step: Duration::MAX };
+        Self { device, collective: Arc::new(SoloCollective::new()), limits }
     }
 
-    /// From now on a collective that some rank does not come to fails after this time.
-    pub fn set_patience(&self, limit: Duration) {
-        if let Some(mpi) = &self.mpi {
-            mpi.set_patience(Some(limit));
-        }
+    /// Says that `done` steps of `stage` are finished, for errors and the flight record. `first`: the next one is the
+    /// first of the stage in this process, and may take longer.
+    pub fn enter(&self, stage: Stage, done: u64, first: bool) {
+        self.collective.flight_record().enter(&format!("{stage}, after {done} steps"));
+        self.collective.set_patience(Some(if first { self.limits.first_step } else { self.limits.usual }));
     }
 
     /// What this worker computes on.
@@ -73,6 +93,6 @@ impl Workers {
     /// # Errors
     /// Where the others did not come to the end.
     pub fn leave(self) -> Result<(), ParallelError> {
-        self.mpi.map_or(Ok(()), |mpi| mpi.finish())
+        self.collective.finish()
     }
 }

@@ -1,17 +1,17 @@
 //! The seam between training and communication.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use tch::Tensor;
 
+use super::nccl::Mark;
 use super::{FlightRecord, ParallelError};
-use crate::torch::Event;
 
 /// How values of different ranks become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReduceOp {
-    /// Their sum, added in the order of the ranks.
+    /// Their sum.
     Sum,
     /// The largest.
     Max,
@@ -20,8 +20,9 @@ pub enum ReduceOp {
 /// A group of ranks that compute together.
 ///
 /// Every rank calls the same methods in the same order with tensors of the same shape and kind: float32, float64,
-/// int64 or bfloat16 (summed in float32 and rounded once). The result of a reduction is bit-identical on all ranks,
-/// and does not depend on where in a tensor an element lies.
+/// int64 or bfloat16. The result of a reduction is bit-identical on all ranks. Over MPI, sums are added in the order of
+/// the ranks (bfloat16 in float32, rounded once), so that they do not depend on where in a tensor an element lies; over
+/// NCCL the order is NCCL's own, the same for the same tensor, ranks and machines.
 ///
 /// Errors name the rank and the operation. After one, every further call fails alike.
 pub trait Collective: Send + Sync {
@@ -50,6 +51,19 @@ pub trait Collective: Send + Sync {
     /// The last collectives of this rank.
     fn flight_record(&self) -> FlightRecord;
 
+    /// How long a collective waits for ranks that do not come, before it fails with their names; `None`: for ever. May
+    /// be changed at any time.
+    fn set_patience(&self, _limit: Option<Duration>) {}
+
+    /// The orderly end: waits for all ranks. A worker that ends without it is taken for crashed by `mpirun`, which then
+    /// ends the job. Later calls fail.
+    ///
+    /// # Errors
+    /// An earlier collective failed, or this one.
+    fn finish(&self) -> Result<(), ParallelError> {
+        Ok(())
+    }
+
     /// Reduces a tensor in place.
     fn all_reduce(&self, tensor: &mut Tensor, op: ReduceOp, name: &str) -> Result<(), ParallelError> {
         self.start_all_reduce(tensor, op, name).wait().map(|_| ())
@@ -68,12 +82,16 @@ pub struct Timing {
 }
 
 /// What a finished job sends back: when it ran, and on CUDA an event behind it.
-pub(super) type Outcome = Result<(Timing, Option<Event>), ParallelError>;
+pub(super) type Outcome = Result<(Timing, Option<Mark>), ParallelError>;
 
 /// A collective under way.
 #[derive(Debug)]
 #[must_use = "a collective must be waited for before its tensor is used"]
-pub struct Pending(State);
+pub struct Pending {
+    state: State,
+    /// A contiguous copy that was reduced, and where it goes in the end.
+    copy: Option<(Tensor, Tensor)>,
+}
 
 #[derive(Debug)]
 enum State {
@@ -84,12 +102,17 @@ enum State {
 impl Pending {
     /// Over already.
     pub(super) fn done(outcome: Outcome) -> Self {
-        Self(State::Done(outcome))
+        Self { state: State::Done(outcome), copy: None }
     }
 
     /// Queued; `gone` is the error where the communication thread ends without a reply.
     pub(super) fn queued(reply: Receiver<Outcome>, gone: ParallelError) -> Self {
-        Self(State::Queued { reply, gone })
+        Self { state: State::Queued { reply, gone }, copy: None }
+    }
+
+    /// Copies `from` to `to` at the end of [`Pending::wait`].
+    pub(super) fn then_copy(self, from: Tensor, to: Tensor) -> Self {
+        Self { copy: Some((from, to)), ..self }
     }
 
     /// Waits until what follows may use the tensor: on CPU until the collective is over, on CUDA until it is enqueued,
@@ -98,13 +121,16 @@ impl Pending {
     /// # Errors
     /// The collective's.
     pub fn wait(self) -> Result<Timing, ParallelError> {
-        let outcome = match self.0 {
+        let outcome = match self.state {
             State::Done(outcome) => outcome,
             State::Queued { reply, gone } => reply.recv().unwrap_or(Err(gone)),
         };
-        let (timing, event) = outcome?;
-        if let Some(event) = event {
-            event.block_current_stream()?;
+        let (timing, mark) = outcome?;
+        if let Some(mark) = mark {
+            mark.block_current_stream()?;
+        }
+        if let Some((from, mut to)) = self.copy {
+            tch::no_grad(|| to.f_copy_(&from))?;
         }
         Ok(timing)
     }

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use tch::Tensor;
 
 use super::collective::Outcome;
+use super::nccl::{Event, Mark};
 use super::{FlightRecord, ParallelError, Pending, ReduceOp, Timing};
-use crate::torch::Event;
 
 /// How often an idle thread lets its transport look around.
 const IDLE: Duration = Duration::from_millis(250);
@@ -24,11 +24,22 @@ pub(super) struct Call {
     pub operation: &'static str,
     pub name: String,
     pub bytes: usize,
+    /// Where the run was when it was handed over, such as `diffusion, after 12 steps`; may be empty.
+    pub place: String,
+}
+
+impl Call {
+    /// The next one of a record, which notes it.
+    pub fn new(record: &FlightRecord, operation: &'static str, name: &str, bytes: usize) -> Self {
+        let (number, place) = record.queued(operation, name, bytes);
+        Self { number, operation, name: name.to_owned(), bytes, place }
+    }
 }
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} #{} ({}, {} bytes)", self.operation, self.number, self.name, self.bytes)
+        write!(f, "{} #{} ({}, {} bytes)", self.operation, self.number, self.name, self.bytes)?;
+        if self.place.is_empty() { Ok(()) } else { write!(f, " of {}", self.place) }
     }
 }
 
@@ -36,6 +47,7 @@ impl std::fmt::Display for Call {
 pub(super) trait Transport {
     fn rank(&self) -> usize;
     fn size(&self) -> usize;
+    fn record(&self) -> FlightRecord;
     /// Reduces in place. On CUDA the work is enqueued behind `after`, and an event behind it is returned.
     fn all_reduce(
         &mut self,
@@ -43,24 +55,21 @@ pub(super) trait Transport {
         op: ReduceOp,
         after: Option<Event>,
         call: &Call,
-    ) -> Result<Option<Event>, ParallelError>;
+    ) -> Result<Option<Mark>, ParallelError>;
     fn broadcast(
         &mut self,
         tensor: &mut Tensor,
         root: usize,
         after: Option<Event>,
         call: &Call,
-    ) -> Result<Option<Event>, ParallelError>;
+    ) -> Result<Option<Mark>, ParallelError>;
     fn broadcast_bytes(&mut self, bytes: &mut Vec<u8>, root: usize, call: &Call) -> Result<(), ParallelError>;
+    fn any(&mut self, flag: bool, call: &Call) -> Result<bool, ParallelError>;
     fn barrier(&mut self, call: &Call) -> Result<(), ParallelError>;
-    /// Called a few times a second while there is nothing to do.
-    fn idle(&mut self) -> Result<(), ParallelError> {
-        Ok(())
-    }
+    /// Called after every job, and a few times a second while there is nothing to do.
+    fn look_around(&mut self) -> Result<(), ParallelError>;
     /// The orderly end, on all ranks together. Dropping a transport without it must not wait for anyone.
-    fn finish(&mut self) -> Result<(), ParallelError> {
-        Ok(())
-    }
+    fn finish(&mut self, call: &Call) -> Result<(), ParallelError>;
 }
 
 /// A job's payload.
@@ -68,6 +77,7 @@ pub(super) enum Work {
     AllReduce(Tensor, ReduceOp),
     Broadcast(Tensor, usize),
     Bytes(Vec<u8>, usize, Sender<Vec<u8>>),
+    Any(bool, Sender<bool>),
     Barrier,
     Finish,
 }
@@ -109,7 +119,7 @@ impl CommThread {
                         return;
                     }
                 };
-                let record = FlightRecord::new(transport.rank());
+                let record = transport.record();
                 let _ = ready.send(Ok((transport.rank(), transport.size(), record.clone())));
                 serve(&mut transport, &queue, &record);
             })
@@ -126,17 +136,41 @@ impl CommThread {
             Work::AllReduce(..) => "all-reduce",
             Work::Broadcast(..) => "broadcast",
             Work::Bytes(..) => "broadcast of bytes",
+            Work::Any(..) => "agreement",
             Work::Barrier => "barrier",
             Work::Finish => "finish",
         };
         let (reply, outcome) = bounded(1);
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.record.queued(operation, name, bytes);
-        let call = Call { number, operation, name: name.to_owned(), bytes };
+        let call = Call::new(&self.record, operation, name, bytes);
         let gone = failure(self.rank, &call, "the communication thread has ended");
         // Where the thread has ended, the reply channel is dropped with the job, and `wait` says so.
         let _ = jobs.send(Job { call, work, after, queued: Instant::now(), reply });
         Pending::queued(outcome, gone)
+    }
+
+    /// Hands over what `work` does with a tensor.
+    pub fn submit_tensor(
+        &self,
+        tensor: &Tensor,
+        name: &str,
+        after: Option<Event>,
+        work: impl FnOnce(Tensor) -> Work,
+    ) -> Pending {
+        let bytes = tensor.numel() * tensor.f_kind().map_or(0, |k| k.elt_size_in_bytes());
+        self.submit(work(tensor.shallow_clone()), bytes, name, after)
+    }
+
+    /// Returns when every rank has come.
+    pub fn barrier(&self, name: &str) -> Result<(), ParallelError> {
+        self.submit(Work::Barrier, 0, name, None).wait().map(|_| ())
+    }
+
+    /// Whether the flag is set on any rank.
+    pub fn any(&self, flag: bool, name: &str) -> Result<bool, ParallelError> {
+        let (back, result) = bounded(1);
+        self.submit(Work::Any(flag, back), size_of::<i64>(), name, None).wait()?;
+        result.recv().map_err(|_| self.ended(format!("agreement ({name})")))
     }
 
     /// Broadcasts bytes.
@@ -145,12 +179,12 @@ impl CommThread {
         let length = bytes.len();
         // The length need not be the same on all ranks, and so is no part of the call.
         self.submit(Work::Bytes(std::mem::take(bytes), root, back), 0, name, None).wait()?;
-        *bytes = result.recv().map_err(|_| ParallelError::Collective {
-            rank: self.rank,
-            operation: format!("broadcast of {length} bytes ({name})"),
-            what: "the communication thread has ended".into(),
-        })?;
+        *bytes = result.recv().map_err(|_| self.ended(format!("broadcast of {length} bytes ({name})")))?;
         Ok(())
+    }
+
+    fn ended(&self, operation: String) -> ParallelError {
+        ParallelError::Collective { rank: self.rank, operation, what: "the communication thread has ended".into() }
     }
 
     /// The orderly end; returns when the thread has ended. Later calls fail.
@@ -171,12 +205,18 @@ pub(super) fn failure(rank: usize, call: &Call, what: impl std::fmt::Display) ->
 
 fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>, record: &FlightRecord) {
     let mut broken: Option<ParallelError> = None;
+    let note = |broken: &mut Option<ParallelError>, e: &ParallelError| {
+        if broken.is_none() {
+            record.dump_failure(e);
+            *broken = Some(e.clone());
+        }
+    };
     loop {
         let job = match queue.recv_timeout(IDLE) {
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) => {
-                if let Err(e) = transport.idle() {
-                    broken.get_or_insert(e);
+                if let Err(e) = transport.look_around() {
+                    note(&mut broken, &e);
                 }
                 continue;
             }
@@ -189,15 +229,22 @@ fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>, record: &FlightRe
             Some(e) => Err(e.clone()),
             None => run(transport, job.work, job.after, &job.call),
         };
-        let ended = record.ended(job.call.number, result.as_ref().err().map(ToString::to_string));
+        let ended = match &result {
+            // It is under way on the device, and the transport notes its end.
+            Ok(Some(_)) => Instant::now(),
+            other => record.ended(job.call.number, other.as_ref().err().map(ToString::to_string)),
+        };
         if let Err(e) = &result {
-            broken.get_or_insert_with(|| e.clone());
+            note(&mut broken, e);
         }
         let timing = Timing { queued: job.queued, started, ended };
         // Nobody waits for it any more: the caller has failed for another reason.
-        let _ = job.reply.send(result.map(|event| (timing, event)));
+        let _ = job.reply.send(result.map(|mark| (timing, mark)));
         if last {
             return;
+        }
+        if let Err(e) = transport.look_around() {
+            note(&mut broken, &e);
         }
     }
 }
@@ -207,16 +254,19 @@ fn run(
     work: Work,
     after: Option<Event>,
     call: &Call,
-) -> Result<Option<Event>, ParallelError> {
+) -> Result<Option<Mark>, ParallelError> {
     match work {
-        Work::AllReduce(mut tensor, op) => transport.all_reduce(&mut tensor, op, after, call),
-        Work::Broadcast(mut tensor, root) => transport.broadcast(&mut tensor, root, after, call),
+        Work::AllReduce(mut tensor, op) => return transport.all_reduce(&mut tensor, op, after, call),
+        Work::Broadcast(mut tensor, root) => return transport.broadcast(&mut tensor, root, after, call),
         Work::Bytes(mut bytes, root, back) => {
             transport.broadcast_bytes(&mut bytes, root, call)?;
             let _ = back.send(bytes);
-            Ok(None)
         }
-        Work::Barrier => transport.barrier(call).map(|()| None),
-        Work::Finish => transport.finish().map(|()| None),
+        Work::Any(flag, back) => {
+            let _ = back.send(transport.any(flag, call)?);
+        }
+        Work::Barrier => transport.barrier(call)?,
+        Work::Finish => transport.finish(call)?,
     }
+    Ok(None)
 }

@@ -48,6 +48,13 @@ pub enum ParallelError {
     Torch(#[from] TorchError),
 }
 
+impl ParallelError {
+    /// Whether ranks did not come in time.
+    pub fn is_hang(&self) -> bool {
+        matches!(self, Self::Hung { .. })
+    }
+}
+
 impl From<tch::TchError> for ParallelError {
     fn from(e: tch::TchError) -> Self {
         Self::Torch(e.into())

@@ -1,6 +1,7 @@
 //! The parallel engine: how ranks agree, and how their gradients become one.
 //!
-//! [`Collective`] is the seam. [`SoloCollective`] is a world of one, [`MpiCollective`] carries CPU tensors.
+//! [`Collective`] is the seam. [`SoloCollective`] is a world of one, [`MpiCollective`] carries CPU tensors,
+//! [`NcclCollective`] tensors on GPUs.
 //! [`DataParallel`] reduces gradients in buckets while backward goes on.
 //!
 //! All calls to a communicator are made by one thread (`comm_thread`), in the order in which they were handed over.
@@ -14,6 +15,7 @@ mod error;
 mod exchange;
 mod hooks;
 mod mpi;
+mod nccl;
 mod record;
 mod rendezvous;
 mod solo;
@@ -24,6 +26,7 @@ pub use collective::{Collective, Pending, ReduceOp, Timing};
 pub use data_parallel::{DataParallel, Options, StepReport, Unused};
 pub use error::ParallelError;
 pub use mpi::MpiCollective;
+pub use nccl::{NcclCollective, Platform};
 pub use record::{Entry, FlightRecord};
 pub use solo::SoloCollective;
 pub use sync::{all_reduce_sum, batch_statistics};

@@ -1,5 +1,6 @@
 //! Collectives over MPI: the control plane everywhere, and the gradients on CPU.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,9 +13,10 @@ use mpi::traits::*;
 use tch::{Kind, Tensor};
 
 use super::comm_thread::{Call, CommThread, Transport, Work, failure};
-use super::rendezvous::Rendezvous;
+use super::nccl::{Event, Mark};
+use super::rendezvous::{Rendezvous, Watch};
 use super::{Collective, FlightRecord, ParallelError, Pending, ReduceOp, exchange};
-use crate::torch::{Event, TorchError, cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
+use crate::torch::{TorchError, cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
 
 /// The worker ranks of an MPI job, one process a rank, on CPU tensors.
 ///
@@ -22,7 +24,33 @@ use crate::torch::{Event, TorchError, cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut
 /// MPI's main one). MPI's own errors end the job with its message (`MPI_ERRORS_ARE_FATAL`).
 pub struct MpiCollective {
     thread: CommThread,
+    control: Control,
+}
+
+/// What can be changed about a transport while it works: how long it waits for other ranks.
+#[derive(Clone)]
+pub(super) struct Control {
+    // Milliseconds; 0: for ever.
     patience: Arc<AtomicU64>,
+}
+
+impl Control {
+    pub fn new(patience: Option<Duration>) -> Self {
+        let control = Self { patience: Arc::default() };
+        control.set_patience(patience);
+        control
+    }
+
+    pub fn set_patience(&self, limit: Option<Duration>) {
+        self.patience.store(limit.map_or(0, |d| (d.as_millis() as u64).max(1)), Ordering::Relaxed);
+    }
+
+    pub fn patience(&self) -> Option<Duration> {
+        match self.patience.load(Ordering::Relaxed) {
+            0 => None,
+            limit => Some(Duration::from_millis(limit)),
+        }
+    }
 }
 
 impl std::fmt::Debug for MpiCollective {
@@ -34,30 +62,16 @@ impl std::fmt::Debug for MpiCollective {
 impl MpiCollective {
     /// Starts MPI and joins the other workers: the ranks of the world that split off with [`COLOR_WORKER`].
     ///
-    /// Once in a process. All ranks of the world must call it, or split with another colour.
+    /// Once in a process. All ranks of the world must call it, or split with another colour. For `patience` see
+    /// [`Collective::set_patience`]; [`Collective::finish`] waits for surplus ranks too, and finalizes MPI.
     ///
     /// # Errors
     /// MPI was started before, or does not support threads.
-    pub fn start() -> Result<Self, ParallelError> {
-        let patience = Arc::new(AtomicU64::new(0));
-        let shared = Arc::clone(&patience);
+    pub fn start(patience: Option<Duration>) -> Result<Self, ParallelError> {
+        let control = Control::new(patience);
+        let shared = control.clone();
         let thread = CommThread::start(move || MpiTransport::start(shared))?;
-        Ok(Self { thread, patience })
-    }
-
-    /// How long a collective waits for ranks that do not come, before it fails with their names; `None`: for ever. May
-    /// be changed at any time.
-    pub fn set_patience(&self, limit: Option<Duration>) {
-        self.patience.store(limit.map_or(0, |d| d.as_secs().max(1)), Ordering::Relaxed);
-    }
-
-    /// The orderly end: waits for the whole world, surplus ranks included, and finalizes MPI. A worker that ends
-    /// without it is taken for crashed by `mpirun`, which then ends the job.
-    ///
-    /// # Errors
-    /// An earlier collective failed.
-    pub fn finish(&self) -> Result<(), ParallelError> {
-        self.thread.finish()
+        Ok(Self { thread, control })
     }
 }
 
@@ -71,12 +85,11 @@ impl Collective for MpiCollective {
     }
 
     fn start_all_reduce(&self, tensor: &Tensor, op: ReduceOp, name: &str) -> Pending {
-        self.thread.submit(Work::AllReduce(tensor.shallow_clone(), op), bytes(tensor), name, None)
+        self.thread.submit_tensor(tensor, name, None, |t| Work::AllReduce(t, op))
     }
 
     fn broadcast(&self, tensor: &mut Tensor, root: usize, name: &str) -> Result<(), ParallelError> {
-        let work = Work::Broadcast(tensor.shallow_clone(), root);
-        self.thread.submit(work, bytes(tensor), name, None).wait().map(|_| ())
+        self.thread.submit_tensor(tensor, name, None, |t| Work::Broadcast(t, root)).wait().map(|_| ())
     }
 
     fn broadcast_bytes(&self, bytes: &mut Vec<u8>, root: usize, name: &str) -> Result<(), ParallelError> {
@@ -84,30 +97,33 @@ impl Collective for MpiCollective {
     }
 
     fn barrier(&self, name: &str) -> Result<(), ParallelError> {
-        self.thread.submit(Work::Barrier, 0, name, None).wait().map(|_| ())
+        self.thread.barrier(name)
     }
 
     fn any(&self, flag: bool, name: &str) -> Result<bool, ParallelError> {
-        let mut flag = Tensor::from(i64::from(flag));
-        self.all_reduce(&mut flag, ReduceOp::Max, name)?;
-        Ok(flag.int64_value(&[]) != 0)
+        self.thread.any(flag, name)
     }
 
     fn flight_record(&self) -> FlightRecord {
         self.thread.record.clone()
     }
+
+    fn set_patience(&self, limit: Option<Duration>) {
+        self.control.set_patience(limit);
+    }
+
+    fn finish(&self) -> Result<(), ParallelError> {
+        self.thread.finish()
+    }
 }
 
-pub(super) fn bytes(t: &Tensor) -> usize {
-    t.numel() * t.f_kind().map_or(0, |k| k.elt_size_in_bytes())
-}
-
-struct MpiTransport {
+pub(super) struct MpiTransport {
     // Both are taken when the run has ended well. Otherwise they are forgotten: freeing a communicator and finalizing
     // wait for the other ranks.
     universe: Option<Universe>,
     comms: Option<Comms>,
     staging: Staging,
+    record: FlightRecord,
 }
 
 struct Comms {
@@ -125,7 +141,7 @@ struct Staging {
 }
 
 impl MpiTransport {
-    fn start(patience: Arc<AtomicU64>) -> Result<Self, ParallelError> {
+    pub fn start(control: Control) -> Result<Self, ParallelError> {
         let (universe, level) = mpi::initialize_with_threading(mpi::Threading::Funneled)
             .ok_or_else(|| ParallelError::Start("MPI was started before in this process".into()))?;
         if level < mpi::Threading::Funneled {
@@ -135,8 +151,28 @@ impl MpiTransport {
             .world()
             .split_by_color(Color::with_value(COLOR_WORKER))
             .ok_or_else(|| ParallelError::Start("the world could not be split".into()))?;
-        let rendezvous = Rendezvous::new(workers.duplicate(), patience);
-        Ok(Self { universe: Some(universe), comms: Some(Comms { workers, rendezvous }), staging: Staging::default() })
+        let record = FlightRecord::new(workers.rank() as usize);
+        let rendezvous = Rendezvous::new(workers.duplicate(), control);
+        let comms = Some(Comms { workers, rendezvous });
+        Ok(Self { universe: Some(universe), comms, staging: Staging::default(), record })
+    }
+
+    /// Lets `watch` look after other work of this thread while it waits here.
+    pub fn watch(&mut self, watch: Rc<dyn Watch>) {
+        if let Some(comms) = &mut self.comms {
+            comms.rendezvous.watch = Some(watch);
+        }
+    }
+
+    /// Notes that this rank has come to a collective that meets elsewhere.
+    pub fn pass(&mut self, call: &Call) -> Result<&Rendezvous, ParallelError> {
+        match &mut self.comms {
+            Some(comms) => {
+                comms.rendezvous.pass(call);
+                Ok(&comms.rendezvous)
+            }
+            None => Err(ParallelError::Start("MPI is finalized already".into())),
+        }
     }
 
     fn meet(&mut self, call: &Call) -> Result<&SimpleCommunicator, ParallelError> {
@@ -159,13 +195,17 @@ impl Transport for MpiTransport {
         self.comms.as_ref().map_or(0, |c| c.workers.size() as usize)
     }
 
+    fn record(&self) -> FlightRecord {
+        self.record.clone()
+    }
+
     fn all_reduce(
         &mut self,
         tensor: &mut Tensor,
         op: ReduceOp,
         _after: Option<Event>,
         call: &Call,
-    ) -> Result<Option<Event>, ParallelError> {
+    ) -> Result<Option<Mark>, ParallelError> {
         let rank = self.rank();
         let mut staging = std::mem::take(&mut self.staging);
         let workers = self.meet(call)?;
@@ -190,7 +230,7 @@ impl Transport for MpiTransport {
         root: usize,
         _after: Option<Event>,
         call: &Call,
-    ) -> Result<Option<Event>, ParallelError> {
+    ) -> Result<Option<Mark>, ParallelError> {
         let rank = self.rank();
         let workers = self.meet(call)?;
         in_contiguous(tensor, |t| {
@@ -210,19 +250,24 @@ impl Transport for MpiTransport {
         Ok(())
     }
 
+    fn any(&mut self, flag: bool, call: &Call) -> Result<bool, ParallelError> {
+        let mut staging = std::mem::take(&mut self.staging.i64);
+        let mut flag = [i64::from(flag)];
+        exchange::reduce(self.meet(call)?, &mut flag, &mut staging, ReduceOp::Max);
+        self.staging.i64 = staging;
+        Ok(flag != [0])
+    }
+
     fn barrier(&mut self, call: &Call) -> Result<(), ParallelError> {
         // Having met is all that a barrier is.
         self.meet(call).map(|_| ())
     }
 
-    fn idle(&mut self) -> Result<(), ParallelError> {
-        if let Some(comms) = &self.comms {
-            comms.rendezvous.answer_roll_calls();
-        }
-        Ok(())
+    fn look_around(&mut self) -> Result<(), ParallelError> {
+        self.comms.as_ref().map_or(Ok(()), |comms| comms.rendezvous.look_around())
     }
 
-    fn finish(&mut self) -> Result<(), ParallelError> {
+    fn finish(&mut self, _call: &Call) -> Result<(), ParallelError> {
         let Some(universe) = self.universe.take() else { return Ok(()) };
         let mut pending = universe.world().immediate_barrier();
         while let Err(request) = pending.test() {

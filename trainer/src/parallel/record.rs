@@ -2,11 +2,16 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ParallelError;
+
 /// Entries kept; some hundred steps of a network of ten buckets.
 const KEPT: usize = 1024;
+/// Entries that are written after a failure: some steps, so that the ranks of a large job do not drown its message.
+const AFTER_FAILURE: usize = 32;
 
 /// One collective.
 #[derive(Clone, Debug)]
@@ -19,11 +24,13 @@ pub struct Entry {
     pub name: String,
     /// Payload in bytes.
     pub bytes: usize,
+    /// Where the run was, as [`FlightRecord::enter`] was told.
+    pub place: String,
     /// When it was handed to the communication thread.
     pub queued: Instant,
     /// When the thread came to it.
     pub started: Option<Instant>,
-    /// When it was over.
+    /// When it was over; on CUDA when that was noticed, up to a quarter of a second later.
     pub ended: Option<Instant>,
     /// What went wrong, if something did.
     pub failed: Option<String>,
@@ -40,6 +47,7 @@ pub struct FlightRecord {
 #[derive(Debug, Default)]
 struct Ring {
     next: u64,
+    place: String,
     entries: VecDeque<Entry>,
 }
 
@@ -53,9 +61,15 @@ impl FlightRecord {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn queued(&self, operation: &'static str, name: &str, bytes: usize) -> u64 {
+    /// Says where the run is from now on, such as `diffusion, after 12 steps`; errors and entries name it.
+    pub fn enter(&self, place: &str) {
+        self.ring().place = place.to_owned();
+    }
+
+    /// Notes a collective; returns its number and place.
+    pub(crate) fn queued(&self, operation: &'static str, name: &str, bytes: usize) -> (u64, String) {
         let mut ring = self.ring();
-        let number = ring.next;
+        let (number, place) = (ring.next, ring.place.clone());
         ring.next += 1;
         if ring.entries.len() == KEPT {
             ring.entries.pop_front();
@@ -65,12 +79,13 @@ impl FlightRecord {
             operation,
             name: name.to_owned(),
             bytes,
+            place: place.clone(),
             queued: Instant::now(),
             started: None,
             ended: None,
             failed: None,
         });
-        number
+        (number, place)
     }
 
     pub(crate) fn started(&self, number: u64) -> Instant {
@@ -108,25 +123,54 @@ impl FlightRecord {
 
     /// The record as text, one line a collective, oldest first, times in milliseconds since the record began.
     pub fn dump(&self) -> String {
+        self.text(KEPT)
+    }
+
+    /// Writes the last collectives to standard error: the post-mortem of a failure.
+    pub(crate) fn dump_failure(&self, error: &ParallelError) {
+        let text = format!("{error}\n{}", self.text(AFTER_FAILURE));
+        // Standard error may be closed; there is nowhere else to say it.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    /// From now on SIGUSR1 makes this process write its whole record to standard error, whatever its threads wait for,
+    /// and go on.
+    ///
+    /// # Errors
+    /// The handler or its thread cannot be installed.
+    pub fn dump_on_sigusr1(&self) -> std::io::Result<()> {
+        let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1])?;
+        let record = self.clone();
+        std::thread::Builder::new().name("flight record".into()).spawn(move || {
+            for _ in signals.forever() {
+                let _ = std::io::stderr().write_all(record.dump().as_bytes());
+            }
+        })?;
+        Ok(())
+    }
+
+    fn text(&self, last: usize) -> String {
         let mut out =
             format!("flight record of rank {}: number, queued, started, ended (ms), bytes, collective\n", self.rank);
         let ms = |t: Option<Instant>| match t {
             Some(t) => format!("{:.3}", t.saturating_duration_since(self.born).as_secs_f64() * 1e3),
             None => "-".to_owned(),
         };
-        for e in self.ring().entries.iter() {
+        let ring = self.ring();
+        for e in ring.entries.iter().skip(ring.entries.len().saturating_sub(last)) {
             let failed = e.failed.as_ref().map(|f| format!(" FAILED: {f}")).unwrap_or_default();
             // Writing to a string cannot fail.
             let _ = writeln!(
                 out,
-                "{:>8} {:>14} {:>14} {:>14} {:>12} {} ({}){failed}",
+                "{:>8} {:>14} {:>14} {:>14} {:>12} {} ({}) {}{failed}",
                 e.number,
                 ms(Some(e.queued)),
                 ms(e.started),
                 ms(e.ended),
                 e.bytes,
                 e.operation,
-                e.name
+                e.name,
+                e.place
             );
         }
         out
@@ -141,7 +185,8 @@ mod tests {
     fn keeps_the_newest_and_names_what_is_under_way() {
         let record = FlightRecord::new(3);
         for i in 0..KEPT + 5 {
-            let n = record.queued("all-reduce", &format!("bucket {i}"), 4 * i);
+            record.enter(&format!("after {i} steps"));
+            let (n, _) = record.queued("all-reduce", &format!("bucket {i}"), 4 * i);
             record.started(n);
             if i != KEPT {
                 record.ended(n, None);
@@ -151,7 +196,7 @@ mod tests {
         assert_eq!((entries.len(), entries[0].number), (KEPT, 5));
         assert_eq!(record.in_flight().unwrap().0.name, format!("bucket {KEPT}"));
         let text = record.dump();
-        assert!(text.contains("rank 3") && text.contains("all-reduce (bucket 1028)"), "{text}");
+        assert!(text.contains("rank 3") && text.contains("all-reduce (bucket 1028) after 1028 steps"), "{text}");
         assert_eq!(text.lines().count(), KEPT + 1);
     }
 }

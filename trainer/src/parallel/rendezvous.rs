@@ -6,8 +6,7 @@
 //! The messages say which collective the sender is in, so that ranks that are out of step learn it instead of mixing
 //! up their data, and a rank that waits too long calls the roll to say who is missing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mpi::topology::SimpleCommunicator;
@@ -15,6 +14,7 @@ use mpi::traits::*;
 
 use super::ParallelError;
 use super::comm_thread::{Call, failure};
+use super::mpi::Control;
 
 /// Round `k` of the barrier uses tag `k`.
 const TAG_CALL: i32 = 1000;
@@ -31,26 +31,37 @@ const ROLL_CALL: Duration = Duration::from_secs(2);
 /// [number, operation, bytes, hash of the name]
 type Token = [u64; 4];
 
+/// What else the communication thread must look after while it waits for other ranks.
+pub(super) trait Watch {
+    /// Called a few times a second. An error ends the waiting.
+    fn look(&self, rendezvous: &Rendezvous) -> Result<(), ParallelError>;
+}
+
 pub(super) struct Rendezvous {
     comm: SimpleCommunicator,
     rank: i32,
     size: i32,
-    /// Seconds to wait for other ranks; 0: for ever.
-    patience: Arc<AtomicU64>,
+    control: Control,
+    pub watch: Option<Rc<dyn Watch>>,
     /// The last collective that this rank came to.
     last: u64,
 }
 
 impl Rendezvous {
     /// `comm` is used for nothing else.
-    pub fn new(comm: SimpleCommunicator, patience: Arc<AtomicU64>) -> Self {
+    pub fn new(comm: SimpleCommunicator, control: Control) -> Self {
         let (rank, size) = (comm.rank(), comm.size());
-        Self { comm, rank, size, patience, last: 0 }
+        Self { comm, rank, size, control, watch: None, last: 0 }
+    }
+
+    /// Notes that this rank has come to a collective, for those who call the roll.
+    pub fn pass(&mut self, call: &Call) {
+        self.last = call.number;
     }
 
     /// Returns when every rank has come to this same collective.
     pub fn meet(&mut self, call: &Call) -> Result<(), ParallelError> {
-        self.last = call.number;
+        self.pass(call);
         let mine = token(call);
         let since = Instant::now();
         let (mut distance, mut round) = (1, 0);
@@ -92,23 +103,37 @@ impl Rendezvous {
             std::thread::sleep(SLEEP);
             if looked.elapsed() >= LOOK_AROUND {
                 looked = Instant::now();
-                self.answer_roll_calls();
-                let patience = self.patience.load(Ordering::Relaxed);
-                if patience > 0 && since.elapsed().as_secs() >= patience {
-                    return Err(ParallelError::Hung {
-                        rank: self.rank as usize,
-                        operation: call.to_string(),
-                        seconds: since.elapsed().as_secs_f64(),
-                        who: self.call_the_roll(call.number),
-                    });
-                }
+                self.look_around()?;
+                self.be_patient(call, since)?;
             }
         }
         unreachable!("the loop above has no end")
     }
 
+    /// Answers other ranks, and looks after what else is under way.
+    pub fn look_around(&self) -> Result<(), ParallelError> {
+        self.answer_roll_calls();
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.look(self))
+    }
+
+    /// Fails with the names of those who have not come, once a collective has taken too long. Until then it answers
+    /// other ranks.
+    pub fn be_patient(&self, call: &Call, since: Instant) -> Result<(), ParallelError> {
+        self.answer_roll_calls();
+        let waited = since.elapsed();
+        if self.control.patience().is_none_or(|limit| waited < limit) {
+            return Ok(());
+        }
+        Err(ParallelError::Hung {
+            rank: self.rank as usize,
+            operation: call.to_string(),
+            seconds: waited.as_secs_f64(),
+            who: self.call_the_roll(call.number),
+        })
+    }
+
     /// Tells the ranks that have asked where this one is.
-    pub fn answer_roll_calls(&self) {
+    fn answer_roll_calls(&self) {
         while let Some((message, status)) = self.comm.any_process().immediate_matched_probe_with_tag(TAG_CALL) {
             let mut asked = [0_u64; 1];
             message.matched_receive_into(&mut asked[..]);
@@ -141,11 +166,11 @@ impl Rendezvous {
                 Some(_) => None,
             })
             .collect();
-        if missing.is_empty() { "all ranks have come by now, too late".into() } else { missing.join("; ") }
+        if missing.is_empty() { "all ranks have come to it".into() } else { missing.join("; ") }
     }
 }
 
-const OPERATIONS: [&str; 5] = ["all-reduce", "broadcast", "broadcast of bytes", "barrier", "finish"];
+const OPERATIONS: [&str; 6] = ["all-reduce", "broadcast", "broadcast of bytes", "agreement", "barrier", "finish"];
 
 fn operation_name(code: u64) -> &'static str {
     OPERATIONS.get(code as usize).copied().unwrap_or("an unknown operation")

@@ -61,13 +61,8 @@ unsafe extern "C" {
     pub(super) fn dfx_checkpoint(inputs: *const Handle, n: usize, closure: Closure, out: *mut Handle) -> Message;
     pub(super) fn dfx_custom(input: Handle, output: Handle, closure: Closure, out: *mut Handle) -> Message;
 
-    pub(super) fn dfx_stream_new(device: c_int, out: *mut *mut c_void, native: *mut *mut c_void) -> Message;
-    pub(super) fn dfx_stream_free(stream: *mut c_void);
     pub(super) fn dfx_set_device(device: c_int) -> Message;
-    pub(super) fn dfx_event_record(device: c_int, stream: *const c_void, out: *mut *mut c_void) -> Message;
-    pub(super) fn dfx_event_block(event: *const c_void, device: c_int, stream: *const c_void) -> Message;
-    pub(super) fn dfx_event_query(event: *const c_void, done: *mut bool) -> Message;
-    pub(super) fn dfx_event_free(event: *mut c_void);
+    pub(super) fn dfx_current_stream(device: c_int, native: *mut *mut c_void) -> Message;
 }
 
 /// Takes the message of a shim function.

@@ -16,7 +16,7 @@ pub use autograd::{checkpoint, custom};
 pub use fused::{AdamWHyper, foreach_lerp_, foreach_norm, fused_adamw_};
 pub use grad::{GradHook, accumulate_, on_grad, set_grad, take_grad};
 pub use settings::{Autocast, relax_grad_layout, set_deterministic, tune_malloc};
-pub use stream::{Event, Stream, set_cuda_device};
+pub use stream::{current_cuda_stream, set_cuda_device};
 
 pub(crate) use data::{cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
 
