@@ -3,7 +3,7 @@
 //! Jobs are handed over in the order in which they shall run, and run one after the other. That order is the same on
 //! every rank, which is what makes collectives meet; a transport checks it ([`super::rendezvous`]).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use tch::Tensor;
 
 use super::collective::Outcome;
+use super::mpi::Control;
 use super::nccl::{Event, Mark};
+use super::watchdog::{self, Busy};
 use super::{FlightRecord, ParallelError, Pending, ReduceOp, Timing};
 
 /// How often an idle thread lets its transport look around.
@@ -101,8 +103,8 @@ pub(super) struct CommThread {
 }
 
 impl CommThread {
-    /// Starts the thread, and the transport on it.
-    pub fn start<T, F>(make: F) -> Result<Self, ParallelError>
+    /// Starts the thread, the transport on it, and the watchdog over it.
+    pub fn start<T, F>(control: Control, make: F) -> Result<Self, ParallelError>
     where
         T: Transport + 'static,
         F: FnOnce() -> Result<T, ParallelError> + Send + 'static,
@@ -120,8 +122,10 @@ impl CommThread {
                     }
                 };
                 let record = transport.record();
-                let _ = ready.send(Ok((transport.rank(), transport.size(), record.clone())));
-                serve(&mut transport, &queue, &record);
+                let busy = Arc::default();
+                let watched = watchdog::watch(&busy, control, record.clone());
+                let _ = ready.send(watched.map(|()| (transport.rank(), transport.size(), record.clone())));
+                serve(&mut transport, &queue, &record, &busy);
             })
             .map_err(|e| ParallelError::Start(format!("no communication thread: {e}")))?;
         let (rank, size, record) = started
@@ -203,7 +207,7 @@ pub(super) fn failure(rank: usize, call: &Call, what: impl std::fmt::Display) ->
     ParallelError::Collective { rank, operation: call.to_string(), what: what.to_string() }
 }
 
-fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>, record: &FlightRecord) {
+fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>, record: &FlightRecord, busy: &Busy) {
     let mut broken: Option<ParallelError> = None;
     let note = |broken: &mut Option<ParallelError>, e: &ParallelError| {
         if broken.is_none() {
@@ -224,11 +228,13 @@ fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>, record: &FlightRe
         };
         let last = matches!(job.work, Work::Finish);
         let started = record.started(job.call.number);
+        busy.set(Some(&job.call));
         let result = match &broken {
             // The ranks are no longer in step: going on would pair calls that do not belong together.
             Some(e) => Err(e.clone()),
             None => run(transport, job.work, job.after, &job.call),
         };
+        busy.set(None);
         let ended = match &result {
             // It is under way on the device, and the transport notes its end.
             Ok(Some(_)) => Instant::now(),

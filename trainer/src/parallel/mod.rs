@@ -20,6 +20,7 @@ mod record;
 mod rendezvous;
 mod solo;
 mod sync;
+mod watchdog;
 
 pub use buckets::{BucketSizes, Layout};
 pub use collective::{Collective, Pending, ReduceOp, Timing};

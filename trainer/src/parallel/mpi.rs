@@ -70,7 +70,7 @@ impl MpiCollective {
     pub fn start(patience: Option<Duration>) -> Result<Self, ParallelError> {
         let control = Control::new(patience);
         let shared = control.clone();
-        let thread = CommThread::start(move || MpiTransport::start(shared))?;
+        let thread = CommThread::start(control.clone(), move || MpiTransport::start(shared))?;
         Ok(Self { thread, control })
     }
 }

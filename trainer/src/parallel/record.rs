@@ -61,6 +61,10 @@ impl FlightRecord {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
     /// Says where the run is from now on, such as `diffusion, after 12 steps`; errors and entries name it.
     pub fn enter(&self, place: &str) {
         self.ring().place = place.to_owned();

@@ -59,7 +59,7 @@ impl NcclCollective {
     pub fn start(platform: Platform, patience: Option<Duration>) -> Result<Self, ParallelError> {
         let (control, opened) = (Control::new(patience), Arc::new(OnceLock::new()));
         let (shared, open) = (control.clone(), Arc::clone(&opened));
-        let thread = CommThread::start(move || NcclTransport::start(platform, shared, &open))?;
+        let thread = CommThread::start(control.clone(), move || NcclTransport::start(platform, shared, &open))?;
         let ground = opened.get().cloned();
         let ground = ground.ok_or_else(|| ParallelError::Nccl("the transport did not start".into()))?;
         Ok(Self { thread, ground, control })

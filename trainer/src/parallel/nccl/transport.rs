@@ -61,15 +61,15 @@ impl NcclTransport {
             let id = if rank == 0 { library.unique_id()? } else { Vec::new() };
             Ok((ground, library, version, id))
         });
-        let elsewhere = mpi.any(loaded.is_err(), &Call::new(&record, "agreement", "is NCCL there?", 8))?;
+        let elsewhere = noted(&record, "agreement", "is NCCL there?", |call| mpi.any(loaded.is_err(), call))?;
         let (ground, library, version, id) = loaded?;
         if elsewhere {
             return Err(ParallelError::Nccl("another rank cannot use NCCL; it says why".into()));
         }
         let mut message = [&version.to_le_bytes()[..], &id[..]].concat();
-        mpi.broadcast_bytes(&mut message, 0, &Call::new(&record, "broadcast of bytes", "NCCL's identity", 0))?;
+        noted(&record, "broadcast of bytes", "NCCL's identity", |call| mpi.broadcast_bytes(&mut message, 0, call))?;
         let theirs = message.first_chunk().map(|v| i32::from_le_bytes(*v));
-        let other = mpi.any(theirs != Some(version), &Call::new(&record, "agreement", "one NCCL version?", 8))?;
+        let other = noted(&record, "agreement", "one NCCL version?", |call| mpi.any(theirs != Some(version), call))?;
         let id = message.get(4..).and_then(|id| <&[u8; 128]>::try_from(id).ok());
         let (false, Some(id)) = (other, id) else {
             return Err(ParallelError::Nccl(format!(
@@ -77,16 +77,12 @@ impl NcclTransport {
             )));
         };
         ground.driver.enter()?;
-        let call = Call::new(&record, "start", "NCCL communicator", 0);
-        record.started(call.number);
-        let communicator = {
-            let rendezvous = mpi.pass(&call)?;
+        let communicator = noted(&record, "start", "NCCL communicator", |call| {
+            let rendezvous = mpi.pass(call)?;
             let since = Instant::now();
-            let mut meanwhile = || rendezvous.be_patient(&call, since);
-            Communicator::start(&Arc::new(library), id, rank, size, &mut meanwhile)
-                .map_err(|trouble| trouble.of(rank, &call))?
-        };
-        record.ended(call.number, None);
+            let mut meanwhile = || rendezvous.be_patient(call, since);
+            Communicator::start(&Arc::new(library), id, rank, size, &mut meanwhile).map_err(|t| t.of(rank, call))
+        })?;
         let under_way = UnderWay { nccl: Some(communicator), queue: VecDeque::new(), record: record.clone(), rank };
         let flights = Rc::new(Flights(RefCell::new(under_way)));
         mpi.watch(Rc::clone(&flights) as Rc<dyn Watch>);
@@ -130,6 +126,20 @@ impl NcclTransport {
     fn is_ours(&self, tensor: &Tensor) -> bool {
         tensor.device() == self.ground.platform.device
     }
+}
+
+/// Runs a call of the start, which no job stands for, and notes when it began and ended.
+fn noted<T>(
+    record: &FlightRecord,
+    operation: &'static str,
+    name: &str,
+    run: impl FnOnce(&Call) -> Result<T, ParallelError>,
+) -> Result<T, ParallelError> {
+    let call = Call::new(record, operation, name, 0);
+    record.started(call.number);
+    let result = run(&call);
+    record.ended(call.number, result.as_ref().err().map(ToString::to_string));
+    result
 }
 
 impl Trouble {

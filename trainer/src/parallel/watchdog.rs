@@ -1,0 +1,62 @@
+//! Ends a process whose communication thread is stuck in a call that cannot be called back.
+//!
+//! A rank that waits for others notices by itself that they do not come ([`super::rendezvous`]). But a rank that has met
+//! the others and then goes into MPI waits there for ever when one of them is stopped at that moment.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use defusion_config::protocol::EXIT_HUNG;
+
+use super::comm_thread::Call;
+use super::mpi::Control;
+use super::{FlightRecord, ParallelError};
+
+const LOOK: Duration = Duration::from_millis(250);
+/// Beyond the patience: more than what a rank that gives up needs to ask the others where they are.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the communication thread is in, and since when. The watchdog ends with it.
+#[derive(Default)]
+pub(super) struct Busy(Mutex<Option<(Call, Instant)>>);
+
+impl Busy {
+    /// Notes that the thread begins a call; `None`: that it is between two.
+    pub fn set(&self, call: Option<&Call>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = call.map(|c| (c.clone(), Instant::now()));
+    }
+
+    fn since(&self) -> Option<(Call, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Watches a communication thread until it ends.
+pub(super) fn watch(busy: &Arc<Busy>, control: Control, record: FlightRecord) -> Result<(), ParallelError> {
+    let busy = Arc::downgrade(busy);
+    let thread = std::thread::Builder::new().name("hang watchdog".into());
+    let started = thread.spawn(move || {
+        while let Some(stuck) = look(&busy, &control) {
+            if let Some((call, since)) = stuck {
+                let seconds = since.elapsed().as_secs_f64();
+                let who = "the other ranks came and then stopped answering; this process ends".to_owned();
+                record.dump_failure(&ParallelError::Hung {
+                    rank: record.rank(),
+                    operation: call.to_string(),
+                    seconds,
+                    who,
+                });
+                std::process::exit(EXIT_HUNG);
+            }
+            std::thread::sleep(LOOK);
+        }
+    });
+    started.map(|_| ()).map_err(|e| ParallelError::Start(format!("no hang watchdog: {e}")))
+}
+
+/// `None` once the communication thread has ended; else what it is stuck in.
+fn look(busy: &Weak<Busy>, control: &Control) -> Option<Option<(Call, Instant)>> {
+    let limit = control.patience();
+    let is_stuck = |since: Instant| limit.is_some_and(|limit| since.elapsed() > limit.saturating_add(GRACE));
+    Some(busy.upgrade()?.since().filter(|(_, since)| is_stuck(*since)))
+}
