@@ -303,6 +303,8 @@ impl Run {
             }
         })?;
         failed.map_or(Ok(()), Err)?;
+        // Its time is not the next steps'.
+        self.throughput.take();
         let Some(mut totals) = totals else { return Ok(()) };
         let mut sums = Tensor::f_from_slice(totals.values_mut())?;
         collective.all_reduce(&mut sums, ReduceOp::Sum, "validation")?;

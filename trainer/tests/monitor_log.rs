@@ -136,7 +136,7 @@ def read(path):
         "image": image and [image.step, image.width, image.height, *pixels.getpixel((5, 5)), *pixels.getpixel((25, 5)),
                             *pixels.getpixel((5, 25))],
         "images": [e.step for e in events.Images(tags["images"][0])] if image else [],
-        "wall": min(e.wall_time for e in events.Scalars("loss")),
+        "wall": min(e.wall_time for e in events.Scalars("train/loss")),
     }
 print(json.dumps({stage: read(sys.argv[1] + "/tensorboard/" + stage) for stage in ("tokenizer", "diffusion")}))
 "#;
@@ -161,15 +161,18 @@ fn oracle_tensorboard_reads_the_events() {
         let points = |stage: &str, tag: &str| -> Vec<(u64, f64)> {
             serde_json::from_value(read[stage]["scalars"][tag].clone()).unwrap()
         };
-        let loss = points("diffusion", "loss");
+        let loss = points("diffusion", "train/loss");
         assert_eq!(loss.iter().map(|p| p.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
         for (step, value) in loss {
             let want = step as f64 / 100.0 + if step > 20 { 0.5 } else { 0.0 };
             assert_eq!(value, f64::from(want as f32), "step {step}");
         }
-        assert_eq!(points("tokenizer", "loss").len(), 40);
-        assert!(read["tokenizer"]["scalars"].get("samples_digest").is_none(), "what is for programs has no chart");
-        assert_eq!(points("tokenizer", "lr")[0], (1, f64::from(1e-4f32)));
+        assert_eq!(points("tokenizer", "train/loss").len(), 40);
+        assert!(
+            read["tokenizer"]["scalars"].get("train/samples_digest").is_none(),
+            "what is for programs has no chart"
+        );
+        assert_eq!(points("tokenizer", "train/lr")[0], (1, f64::from(1e-4f32)));
         assert_eq!(read["diffusion"]["nan"], serde_json::json!(vec![true; 30]));
         assert_eq!(read["diffusion"]["image"], serde_json::json!([20, 38, 38, 255, 0, 0, 0, 255, 0, 0, 0, 255]));
         assert!(read["diffusion"]["wall"].as_f64().unwrap() > 1.7e9);
