@@ -1,7 +1,7 @@
 //! A bounded folder of remote shards, shared by the workers of a host.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -36,41 +36,57 @@ impl Cache {
         Ok(Self { dir, max_bytes: (config.max_gib.max(0.0) * (1u64 << 30) as f64) as u64 })
     }
 
-    /// The local file of a shard, fetched and verified if it is not there.
+    /// The local file of a shard, fetched and verified if it is not there; open, so that no eviction takes it away
+    /// from who asked.
     ///
     /// # Errors
     /// [`ShardError`] naming the shard, or the cache's folder where that is to blame.
-    pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<PathBuf, ShardError> {
+    pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<(PathBuf, File), ShardError> {
         let path = self.dir.join(format!("{}.parquet", entry.sha256));
-        if is_whole(&path, entry) {
-            touch(&path);
-            return Ok(path);
+        if let Some(file) = held(&path, entry) {
+            return Ok((path, file));
         }
         // Held while fetching; the kernel drops it when the process dies, however it dies. Lock files stay: deleting
         // one would let two processes hold "the" lock.
         let _fetching = lock(&self.dir.join(format!("{}.lock", entry.sha256)))?;
-        if !is_whole(&path, entry) {
-            let part = self.dir.join(format!("{}.part", entry.sha256));
-            let fetched = self
-                .reserve(entry.bytes, &part)
-                .and_then(|file| self.download(store, entry, file))
-                .and_then(|()| std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string())));
-            if let Err(e) = fetched {
-                // A part that stays is overwritten by the next try.
-                let _ = std::fs::remove_file(&part);
-                return Err(e);
-            }
+        if let Some(file) = held(&path, entry) {
+            return Ok((path, file));
         }
-        touch(&path);
-        Ok(path)
+        let part = self.dir.join(format!("{}.part", entry.sha256));
+        let fetched = self.obtain(store, entry, &part).and_then(|file| {
+            std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string()))?;
+            Ok(file)
+        });
+        if fetched.is_err() {
+            // A part that stays is overwritten by the next try.
+            let _ = std::fs::remove_file(&part);
+        }
+        Ok((path, fetched?))
     }
 
-    fn download(&self, store: &Store, entry: &ShardEntry, mut file: File) -> Result<(), ShardError> {
-        let full = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::StorageFull => {
-                error(&self.dir, "its disk is full: free some space, or lower data.cache.max_gib".into())
+    /// The whole, verified shard as the file `part`. Where the disk is full before the cache is, older shards go.
+    fn obtain(&self, store: &Store, entry: &ShardEntry, part: &Path) -> Result<File, ShardError> {
+        loop {
+            let mut file = self.reserve(entry.bytes, part)?;
+            if self.download(store, entry, &mut file)? {
+                return Ok(file);
             }
-            _ => error(&self.dir, format!("cannot be written: {e}")),
+            drop(file);
+            let _ = std::fs::remove_file(part);
+            let _counting = lock(&self.dir.join("room.lock"))?;
+            if evict(self.contents()?.1, entry.bytes) == 0 {
+                let message = "its disk is full: free some space, or set data.cache.dir to a larger disk";
+                return Err(error(&self.dir, message.into()));
+            }
+        }
+    }
+
+    /// Whether the shard is written and verified; it is not where the disk is full.
+    fn download(&self, store: &Store, entry: &ShardEntry, file: &mut File) -> Result<bool, ShardError> {
+        let written = |done: std::io::Result<()>| match done {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(false),
+            Err(e) => Err(error(&self.dir, format!("cannot be written: {e}"))),
         };
         let mut digest = Sha256::new();
         let mut start = 0;
@@ -83,7 +99,9 @@ impl Cache {
                 return Err(ShardError::shard(store.url_of(&entry.file), message));
             }
             digest.update(&bytes);
-            file.write_all(&bytes).map_err(full)?;
+            if !written(file.write_all(&bytes))? {
+                return Ok(false);
+            }
             start = end;
         }
         let sha256 = crate::shard::hex(&digest.finalize());
@@ -91,7 +109,8 @@ impl Cache {
             let message = format!("has sha256 {sha256}, but the manifest says {}", entry.sha256);
             return Err(ShardError::shard(store.url_of(&entry.file), message));
         }
-        Ok(())
+        // On disk before it has its name: after a power failure a file of the right length is the right file.
+        written(file.sync_all())
     }
 
     /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`.
@@ -102,38 +121,52 @@ impl Cache {
         }
         let _counting = lock(&self.dir.join("room.lock"))?;
         let _ = std::fs::remove_file(part);
-        let (mut held, mut shards) = (0u64, Vec::new());
+        let (taken, shards) = self.contents()?;
+        evict(shards, taken.saturating_add(bytes).saturating_sub(self.max_bytes));
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(part);
+        let file = file.map_err(|e| error(part, e.to_string()))?;
+        file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
+        Ok(file)
+    }
+
+    /// Bytes taken, and the shards: when they were used last, their bytes and their files. Deletes what processes that
+    /// died were fetching.
+    fn contents(&self) -> Result<(u64, Vec<(SystemTime, u64, PathBuf)>), ShardError> {
+        let (mut taken, mut shards) = (0u64, Vec::new());
         let entries = std::fs::read_dir(&self.dir).map_err(|e| error(&self.dir, e.to_string()))?;
         for entry in entries.flatten() {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             match path.extension().and_then(|e| e.to_str()) {
                 Some("parquet") => {
-                    held += metadata.len();
+                    taken += metadata.len();
                     shards.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
                 }
-                // Left by a process that died, or being fetched.
                 Some("part") if !is_locked(&path.with_extension("lock")) => {
                     let _ = std::fs::remove_file(&path);
                 }
-                Some("part") => held += metadata.len(),
+                Some("part") => taken += metadata.len(),
                 _ => {}
             }
         }
-        shards.sort_unstable();
-        for (_, len, path) in shards {
-            if held.saturating_add(bytes) <= self.max_bytes {
-                break;
-            }
-            // A reader that has it open keeps what it reads; one that wants it later fetches it again.
-            if std::fs::remove_file(&path).is_ok() {
-                held -= len;
-            }
-        }
-        let file = File::create(part).map_err(|e| error(part, e.to_string()))?;
-        file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
-        Ok(file)
+        Ok((taken, shards))
     }
+}
+
+/// Deletes shards, those used longest ago first, until `bytes` are free; gives back the bytes freed.
+fn evict(mut shards: Vec<(SystemTime, u64, PathBuf)>, bytes: u64) -> u64 {
+    shards.sort_unstable();
+    let mut freed = 0;
+    for (_, len, path) in shards {
+        if freed >= bytes {
+            break;
+        }
+        // A reader that has it open keeps what it reads; one that wants it later fetches it again.
+        if std::fs::remove_file(&path).is_ok() {
+            freed += len;
+        }
+    }
+    freed
 }
 
 /// Waits for the lock; it is held as long as the file is open.
@@ -153,11 +186,13 @@ fn error(path: &Path, message: String) -> ShardError {
     ShardError::Cache { dir: path.display().to_string(), message }
 }
 
-fn is_whole(path: &Path, entry: &ShardEntry) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.len() == entry.bytes)
-}
-
-/// Marks the file as used now: eviction goes by this time. A file that cannot be marked is merely evicted earlier.
-fn touch(path: &Path) {
-    let _ = File::options().append(true).open(path).and_then(|f| f.set_modified(SystemTime::now()));
+/// The shard's file where it is whole, marked as used now: eviction goes by this time. A file that cannot be marked is
+/// merely evicted earlier.
+fn held(path: &Path, entry: &ShardEntry) -> Option<File> {
+    let file = File::open(path).ok()?;
+    if file.metadata().ok()?.len() != entry.bytes {
+        return None;
+    }
+    let _ = file.set_modified(SystemTime::now());
+    Some(file)
 }
