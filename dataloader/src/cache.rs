@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use defusion_config::RemoteCache;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,8 @@ use crate::store::Store;
 
 /// Bytes of one request.
 const RANGE: u64 = 16 << 20;
+/// How often a full cache is looked at again.
+const WAIT: Duration = Duration::from_millis(20);
 
 /// A cache of whole shard files, each named by its sha256. Processes may share it: a file appears under its name only
 /// when it is whole and verified, one process at a time fetches it, and those that lose the race use it.
@@ -113,20 +115,28 @@ impl Cache {
         written(file.sync_all())
     }
 
-    /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`.
+    /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`. Where others
+    /// are fetching into the rest of the room, waits until they are done.
     fn reserve(&self, bytes: u64, part: &Path) -> Result<File, ShardError> {
         if bytes > self.max_bytes {
             let message = format!("a shard has {bytes} bytes, more than the whole cache: raise data.cache.max_gib");
             return Err(error(&self.dir, message));
         }
-        let _counting = lock(&self.dir.join("room.lock"))?;
-        let _ = std::fs::remove_file(part);
-        let (taken, shards) = self.contents()?;
-        evict(shards, taken.saturating_add(bytes).saturating_sub(self.max_bytes));
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(part);
-        let file = file.map_err(|e| error(part, e.to_string()))?;
-        file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
-        Ok(file)
+        loop {
+            let counting = lock(&self.dir.join("room.lock"))?;
+            let _ = std::fs::remove_file(part);
+            let (taken, shards) = self.contents()?;
+            let lacking = taken.saturating_add(bytes).saturating_sub(self.max_bytes);
+            if shards.iter().map(|(_, len, _)| len).sum::<u64>() >= lacking {
+                evict(shards, lacking);
+                let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(part);
+                let file = file.map_err(|e| error(part, e.to_string()))?;
+                file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
+                return Ok(file);
+            }
+            drop(counting);
+            std::thread::sleep(WAIT);
+        }
     }
 
     /// Bytes taken, and the shards: when they were used last, their bytes and their files. Deletes what processes that
