@@ -13,6 +13,8 @@ use crate::store::Store;
 
 /// Bytes of one request.
 const RANGE: u64 = 16 << 20;
+/// Name of the file that is locked while what the cache holds is counted or changed.
+const ROOM: &str = "room.lock";
 /// How often a full cache is looked at again.
 const WAIT: Duration = Duration::from_millis(20);
 
@@ -56,6 +58,8 @@ impl Cache {
         }
         let part = self.dir.join(format!("{}.part", entry.sha256));
         let fetched = self.obtain(store, entry, &part).and_then(|file| {
+            // Whoever counts what the cache holds sees it under one name or the other.
+            let _counting = lock(&self.dir.join(ROOM))?;
             std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string()))?;
             Ok(file)
         });
@@ -75,7 +79,7 @@ impl Cache {
             }
             drop(file);
             let _ = std::fs::remove_file(part);
-            let _counting = lock(&self.dir.join("room.lock"))?;
+            let _counting = lock(&self.dir.join(ROOM))?;
             if evict(self.contents()?.1, entry.bytes) == 0 {
                 let message = "its disk is full: free some space, or set data.cache.dir to a larger disk";
                 return Err(error(&self.dir, message.into()));
@@ -123,7 +127,7 @@ impl Cache {
             return Err(error(&self.dir, message));
         }
         loop {
-            let counting = lock(&self.dir.join("room.lock"))?;
+            let counting = lock(&self.dir.join(ROOM))?;
             let _ = std::fs::remove_file(part);
             let (taken, shards) = self.contents()?;
             let lacking = taken.saturating_add(bytes).saturating_sub(self.max_bytes);
