@@ -8,9 +8,13 @@
 //! * `synthesis SHARDS NAME SECONDS`: samples per second on one thread, for each category
 //! * `layouts FOLDER WORK SECONDS [URL]`: the ways to store pictures, from disk and from the object store at URL
 //! * `shuffle`: how mixed the samples are
-//! * `remote URL NAME CACHE GIB SAMPLES`: bytes fetched per sample, in a pass through a cache of GIB
+//! * `remote URL NAME CACHE WINDOW SHARDS`: bytes fetched per sample, in a pass through a cache of so many shards
+//! * `with-s3 COMMAND...`: the command with a fresh bucket `bench` in a server that `DEFUSION_WEED` names
 
 mod layouts;
+#[allow(dead_code)] // Its secret is what tests look for.
+#[path = "../../../tests/src/object_storage.rs"]
+mod object_storage;
 mod pairs;
 mod shuffle;
 mod start;
@@ -18,6 +22,7 @@ mod synthesis;
 mod tiles;
 
 use std::path::Path;
+use std::process::Command;
 
 use defusion_config::{Config, Degradation, Resolved};
 use defusion_dataloader::prepare::{Options, list_source, prepare};
@@ -39,9 +44,16 @@ fn main() -> Result<(), Failure> {
         ["layouts", folder, work, seconds] => layouts::compare(folder, work, seconds.parse()?, None),
         ["layouts", folder, work, seconds, url] => layouts::compare(folder, work, seconds.parse()?, Some(url)),
         ["shuffle"] => shuffle::quality(),
-        ["remote", url, name, cache, gib, samples] => shuffle::remote(url, name, cache, gib.parse()?, samples.parse()?),
+        ["remote", url, name, cache, window, room] => shuffle::remote(url, name, cache, window.parse()?, room.parse()?),
+        ["with-s3", program, ref arguments @ ..] => with_s3(program, arguments),
         _ => Err("unknown command; the head of dataloader/examples/bench/main.rs lists them".into()),
     }
+}
+
+fn with_s3(program: &str, arguments: &[&str]) -> Result<(), Failure> {
+    let storage = object_storage::ObjectStorage::start("bench");
+    let status = storage.tell(Command::new(program).args(arguments)).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
 }
 
 /// Shards of a folder of pairs.

@@ -30,9 +30,16 @@ struct Batch {
 }
 
 impl Pairs {
-    pub(crate) fn open(shards: &str, name: &str, crop: usize, cache: &RemoteCache) -> Result<Self, Failure> {
+    /// `data` are more keys of the config's section.
+    pub(crate) fn open(
+        shards: &str,
+        name: &str,
+        crop: usize,
+        data: &str,
+        cache: &RemoteCache,
+    ) -> Result<Self, Failure> {
         let reader = DatasetReader::open(&format!("{shards}/{name}"), cache)?;
-        let plan = Plan::new(&config(shards, name, crop, "[]", "")?, Stage::Diffusion, &[reader.shard_rows()])?;
+        let plan = Plan::new(&config(shards, name, crop, "[]", data)?, Stage::Diffusion, &[reader.shard_rows()])?;
         Ok(Self { plan, reader, crop })
     }
 
@@ -100,7 +107,7 @@ impl Pairs {
 
 /// Crop pairs per second.
 pub(crate) fn speed(shards: &str, name: &str, seconds: f64, threads: usize) -> Result<(), Failure> {
-    let pairs = Pairs::open(shards, name, CROP, &RemoteCache::default())?;
+    let pairs = Pairs::open(shards, name, CROP, "", &RemoteCache::default())?;
     let (mut start, mut batches, mut checksum) = (Instant::now(), 0usize, 0.0);
     pairs.run(threads, |batch| {
         batches += 1;
@@ -118,7 +125,7 @@ pub(crate) fn speed(shards: &str, name: &str, seconds: f64, threads: usize) -> R
 
 /// Resident memory after each tenth of the samples.
 pub(crate) fn memory(shards: &str, name: &str, samples: usize, crop: usize) -> Result<(), Failure> {
-    let pairs = Pairs::open(shards, name, crop, &RemoteCache::default())?;
+    let pairs = Pairs::open(shards, name, crop, "", &RemoteCache::default())?;
     let (start, mut read, mut resident) = (Instant::now(), 0, Vec::new());
     pairs.run(2, |_| {
         read += BATCH;

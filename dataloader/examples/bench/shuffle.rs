@@ -7,6 +7,8 @@ use std::time::Instant;
 use defusion_config::{RemoteCache, Stage};
 use defusion_dataloader::Rng;
 use defusion_dataloader::plan::Plan;
+use defusion_dataloader::shard::Manifest;
+use defusion_dataloader::store::Store;
 use serde_json::json;
 
 use crate::pairs::Pairs;
@@ -14,6 +16,8 @@ use crate::{Failure, config};
 
 const SHARDS: usize = 1000;
 const ROWS: usize = 100;
+/// Of the synthetic pictures.
+const CROP: usize = 64;
 
 /// Correlation of the image numbers of adjacent samples, and how often these lie in one shard, over one pass of 1,000
 /// shards of 100 pictures; beside a full shuffle.
@@ -50,29 +54,34 @@ fn print_order(what: &str, images: &[u64], shards_at_hand: usize) {
     );
 }
 
-/// Reads `samples` crop pairs through a cache that begins empty.
-pub(crate) fn remote(url: &str, name: &str, cache: &str, gib: f64, samples: u64) -> Result<(), Failure> {
-    let config = RemoteCache { dir: Some(cache.to_owned()), max_gib: gib };
-    let pairs = Pairs::open(url, name, 256, &config)?;
+/// One pass of crop pairs through a cache that begins empty and has room for `room` shards; pictures are shuffled over
+/// `window` of them.
+pub(crate) fn remote(url: &str, name: &str, cache: &str, window: u64, room: u64) -> Result<(), Failure> {
+    let shards = Manifest::read(&Store::open(&format!("{url}/{name}"))?)?.shards;
+    let largest = shards.iter().map(|shard| shard.bytes).max().unwrap_or(0);
+    let _ = std::fs::remove_dir_all(cache);
+    let config = RemoteCache { dir: Some(cache.to_owned()), max_gib: (room * largest) as f64 / (1u64 << 30) as f64 };
+    let pairs = Pairs::open(url, name, CROP, &format!(", loader: {{shuffle_window: {window}}}"), &config)?;
     let start = Instant::now();
     let (mut fetched, mut held) = (0u64, HashSet::new());
-    for i in 0..samples {
+    for i in 0..pairs.reader.len() as u64 {
         pairs.sample(i)?;
         // One thread reads, so what has appeared since the last sample is what this one fetched.
         let now = shards_in(Path::new(cache))?;
-        fetched += now.iter().filter(|shard| !held.contains(*shard)).map(|(_, bytes)| bytes).sum::<u64>();
+        fetched += now.difference(&held).map(|(_, bytes)| bytes).sum::<u64>();
         held = now;
     }
-    let shard_bytes = held.iter().map(|(_, bytes)| bytes).max();
+    let samples = pairs.reader.len() as f64;
     println!(
         "{}",
         json!({
-            "samples": samples,
-            "images": pairs.reader.len(),
-            "fetched_bytes_per_sample": fetched as f64 / samples as f64,
-            "largest_shard_bytes": shard_bytes,
-            "cache_gib": gib,
-            "samples_per_s": samples as f64 / start.elapsed().as_secs_f64(),
+            "images": samples,
+            "shards": shards.len(),
+            "window": window,
+            "room_for_shards": room,
+            "bytes_stored_per_image": shards.iter().map(|shard| shard.bytes).sum::<u64>() as f64 / samples,
+            "bytes_fetched_per_sample": fetched as f64 / samples,
+            "samples_per_s": samples / start.elapsed().as_secs_f64(),
         })
     );
     Ok(())

@@ -1,6 +1,5 @@
 //! Very many small pictures: what opening a large dataset costs.
 
-use std::path::Path;
 use std::time::Instant;
 
 use defusion_config::{Degradation, Stage};
@@ -10,6 +9,7 @@ use defusion_dataloader::pixels::{Pixels, Samples};
 use defusion_dataloader::shard::{
     DEFAULT_TILE, EncodedRow, MANIFEST, Manifest, RowMeta, ShardEntry, ShardWriter, TileCodec,
 };
+use defusion_dataloader::store::{Store, join};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -19,8 +19,7 @@ const SIDE: u32 = 64;
 
 /// Writes `images` pairs of noise in `shards` shards.
 pub(crate) fn many(to: &str, name: &str, images: u64, shards: u64) -> Result<(), Failure> {
-    let folder = Path::new(to).join(name);
-    std::fs::create_dir_all(&folder)?;
+    let store = Store::create(&join(to, name))?;
     let write = |shard: u64| -> Result<ShardEntry, String> {
         let mut writer = ShardWriter::new(DEFAULT_TILE, TileCodec::default())?;
         for image in shard * images / shards..(shard + 1) * images / shards {
@@ -37,13 +36,12 @@ pub(crate) fn many(to: &str, name: &str, images: u64, shards: u64) -> Result<(),
         }
         let finished = writer.finish()?;
         let file = format!("part-{shard:05}.parquet");
-        std::fs::write(folder.join(&file), &finished.bytes).map_err(|e| e.to_string())?;
         let (rows, bytes, sha256) = (finished.rows, finished.bytes.len() as u64, finished.sha256);
+        store.put(&file, finished.bytes).map_err(|e| e.to_string())?;
         Ok(ShardEntry { file, split: "train".into(), rows, bytes, sha256 })
     };
     let entries = (0..shards).into_par_iter().map(write).collect::<Result<Vec<_>, _>>()?;
-    std::fs::write(folder.join(MANIFEST), Manifest::new(name, entries).to_json())?;
-    Ok(())
+    Ok(store.put(MANIFEST, Manifest::new(name, entries).to_json().into())?)
 }
 
 /// From opening the dataset to the first batch of 32 samples with their instructions.

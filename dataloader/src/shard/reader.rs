@@ -140,6 +140,11 @@ impl DatasetReader {
         self.len() == 0
     }
 
+    /// Bytes of the shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|s| s.bytes).sum()
+    }
+
     /// Names of the splits, in their order.
     pub fn splits(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Folder of shards and codec of each.
 OURS = "this loader"
+OWN = {OURS: ("shards", "zstd"), "this loader, tiles not packed": ("shards-raw", "raw")}
 PEERS = [
     "whole files, PIL",
     "whole files, OpenCV",
@@ -39,12 +41,12 @@ def speed(bench, folder, sets, rounds, seconds):
     figures = {}
     for name in sets:
         # Pictures of 256 px are not cut any further.
-        loaders = [OURS, *(p for p in PEERS if name == "pairs" or not p.startswith("sub-images"))]
+        loaders = [*OWN, *(p for p in PEERS if name == "pairs" or not p.startswith("sub-images"))]
         rates = {loader: [] for loader in loaders}
         for n in range(rounds):
             for loader in loaders[n % len(loaders) :] + loaders[: n % len(loaders)]:
-                if loader == OURS:
-                    command = bench, "pairs", folder / "shards", name, seconds, 2
+                if loader in OWN:
+                    command = bench, "pairs", folder / OWN[loader][0], name, seconds, 2
                 else:
                     command = sys.executable, peers, loader, folder, name, seconds
                 run = last_json(*command)[-1]
@@ -82,8 +84,9 @@ def main():
     bench, folder, parts = options.bench, options.folder, options.parts.split(",")
     figures = {}
     for name in SETS:
-        if not (folder / "shards" / name / "manifest.json").exists():
-            subprocess.run([bench, "prepare", folder / name, folder / "shards", name], check=True)
+        for shards, codec in OWN.values():
+            if not (folder / shards / name / "manifest.json").exists():
+                subprocess.run([bench, "prepare", folder / name, folder / shards, name, codec], check=True)
     if "speed" in parts:
         figures["speed"] = speed(bench, folder, options.sets.split(","), options.rounds, options.seconds)
         print_speed(figures["speed"])
