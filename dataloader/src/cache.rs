@@ -18,6 +18,9 @@ const ROOM: &str = "room.lock";
 /// How often a full cache is looked at again.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// A shard in the cache: when it was used last, its bytes, its file.
+type Held = (SystemTime, u64, PathBuf);
+
 /// A cache of whole shard files, each named by its sha256. Processes may share it: a file appears under its name only
 /// when it is whole and verified, one process at a time fetches it, and those that lose the race use it.
 #[derive(Clone, Debug)]
@@ -143,9 +146,8 @@ impl Cache {
         }
     }
 
-    /// Bytes taken, and the shards: when they were used last, their bytes and their files. Deletes what processes that
-    /// died were fetching.
-    fn contents(&self) -> Result<(u64, Vec<(SystemTime, u64, PathBuf)>), ShardError> {
+    /// Bytes taken, and the shards. Deletes what processes that died were fetching.
+    fn contents(&self) -> Result<(u64, Vec<Held>), ShardError> {
         let (mut taken, mut shards) = (0u64, Vec::new());
         let entries = std::fs::read_dir(&self.dir).map_err(|e| error(&self.dir, e.to_string()))?;
         for entry in entries.flatten() {
@@ -168,7 +170,7 @@ impl Cache {
 }
 
 /// Deletes shards, those used longest ago first, until `bytes` are free; gives back the bytes freed.
-fn evict(mut shards: Vec<(SystemTime, u64, PathBuf)>, bytes: u64) -> u64 {
+fn evict(mut shards: Vec<Held>, bytes: u64) -> u64 {
     shards.sort_unstable();
     let mut freed = 0;
     for (_, len, path) in shards {

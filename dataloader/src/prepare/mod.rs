@@ -213,11 +213,9 @@ pub fn prepare(
         return Err(PrepareError::Option(format!("a shard takes pictures of at most {MAX_PIXELS} pixels")));
     }
     let store = Store::create(&crate::store::join(&options.to, &options.dataset))?;
-    if store.size(MANIFEST)?.is_some() {
-        if !options.overwrite {
-            let rows = Manifest::read(&store)?.rows();
-            return Err(PrepareError::Exists { url: store.url().into(), rows });
-        }
+    if !options.overwrite && store.size(MANIFEST)?.is_some() {
+        let rows = Manifest::read(&store)?.rows();
+        return Err(PrepareError::Exists { url: store.url().into(), rows });
     }
     let Listing { pairs, mut problems, root, absent } = listing;
     let pairs = inspect::inspect(pairs, options, &mut problems, progress);
