@@ -27,8 +27,9 @@ pub struct Data {
     /// Parameter ranges of synthetic degradations.
     #[serde(default)]
     pub synthesis: Synthesis,
-    /// Compare the sha256 of every shard on local or shared disks with its manifest before training starts, the workers
-    /// sharing the work. Remote shards are compared when they are fetched, whatever this says.
+    /// Compare the sha256 of every shard on a disk with its manifest before training starts: each host all of what it
+    /// sees, its workers sharing the work, as no host can know that its disk is another's too. Remote shards are
+    /// compared when they are fetched, whatever this says.
     #[serde(default = "default_true")]
     pub verify_shards: bool,
     /// Threads and queues.

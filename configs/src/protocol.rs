@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub const ENV_DEVICE: &str = "DEFUSION_DEVICE";
 /// Environment of a worker: number of the inherited pipe that [`Heartbeat`] lines are written to.
 pub const ENV_HEARTBEAT_FD: &str = "DEFUSION_HEARTBEAT_FD";
+/// Environment of a worker: its number among the workers of its host, from 0.
+pub const ENV_LOCAL_RANK: &str = "DEFUSION_LOCAL_RANK";
 /// Environment of a worker: its share of the node's cores, a number of threads.
 pub const ENV_THREADS: &str = "DEFUSION_THREADS";
 /// Environment of rank 0's worker: the terminal that the run is watched on, `/dev/pts/3`, where there is one. Under

@@ -1,9 +1,9 @@
 //! A bounded folder of remote shards, shared by the workers of a host.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use defusion_config::RemoteCache;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,13 @@ use crate::store::Store;
 
 /// Bytes of one request.
 const RANGE: u64 = 16 << 20;
+/// Name of the file that is locked while what the cache holds is counted or changed.
+const ROOM: &str = "room.lock";
+/// How often a full cache is looked at again.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// A shard in the cache: when it was used last, its bytes, its file.
+type Held = (SystemTime, u64, PathBuf);
 
 /// A cache of whole shard files, each named by its sha256. Processes may share it: a file appears under its name only
 /// when it is whole and verified, one process at a time fetches it, and those that lose the race use it.
@@ -36,41 +43,59 @@ impl Cache {
         Ok(Self { dir, max_bytes: (config.max_gib.max(0.0) * (1u64 << 30) as f64) as u64 })
     }
 
-    /// The local file of a shard, fetched and verified if it is not there.
+    /// The local file of a shard, fetched and verified if it is not there; open, so that no eviction takes it away
+    /// from who asked.
     ///
     /// # Errors
     /// [`ShardError`] naming the shard, or the cache's folder where that is to blame.
-    pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<PathBuf, ShardError> {
+    pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<(PathBuf, File), ShardError> {
         let path = self.dir.join(format!("{}.parquet", entry.sha256));
-        if is_whole(&path, entry) {
-            touch(&path);
-            return Ok(path);
+        if let Some(file) = held(&path, entry) {
+            return Ok((path, file));
         }
         // Held while fetching; the kernel drops it when the process dies, however it dies. Lock files stay: deleting
         // one would let two processes hold "the" lock.
         let _fetching = lock(&self.dir.join(format!("{}.lock", entry.sha256)))?;
-        if !is_whole(&path, entry) {
-            let part = self.dir.join(format!("{}.part", entry.sha256));
-            let fetched = self
-                .reserve(entry.bytes, &part)
-                .and_then(|file| self.download(store, entry, file))
-                .and_then(|()| std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string())));
-            if let Err(e) = fetched {
-                // A part that stays is overwritten by the next try.
-                let _ = std::fs::remove_file(&part);
-                return Err(e);
-            }
+        if let Some(file) = held(&path, entry) {
+            return Ok((path, file));
         }
-        touch(&path);
-        Ok(path)
+        let part = self.dir.join(format!("{}.part", entry.sha256));
+        let fetched = self.obtain(store, entry, &part).and_then(|file| {
+            // Whoever counts what the cache holds sees it under one name or the other.
+            let _counting = lock(&self.dir.join(ROOM))?;
+            std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string()))?;
+            Ok(file)
+        });
+        if fetched.is_err() {
+            // A part that stays is overwritten by the next try.
+            let _ = std::fs::remove_file(&part);
+        }
+        Ok((path, fetched?))
     }
 
-    fn download(&self, store: &Store, entry: &ShardEntry, mut file: File) -> Result<(), ShardError> {
-        let full = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::StorageFull => {
-                error(&self.dir, "its disk is full: free some space, or lower data.cache.max_gib".into())
+    /// The whole, verified shard as the file `part`. Where the disk is full before the cache is, older shards go.
+    fn obtain(&self, store: &Store, entry: &ShardEntry, part: &Path) -> Result<File, ShardError> {
+        loop {
+            let mut file = self.reserve(entry.bytes, part)?;
+            if self.download(store, entry, &mut file)? {
+                return Ok(file);
             }
-            _ => error(&self.dir, format!("cannot be written: {e}")),
+            drop(file);
+            let _ = std::fs::remove_file(part);
+            let _counting = lock(&self.dir.join(ROOM))?;
+            if evict(self.contents()?.1, entry.bytes) == 0 {
+                let message = "its disk is full: free some space, or set data.cache.dir to a larger disk";
+                return Err(error(&self.dir, message.into()));
+            }
+        }
+    }
+
+    /// Whether the shard is written and verified; it is not where the disk is full.
+    fn download(&self, store: &Store, entry: &ShardEntry, file: &mut File) -> Result<bool, ShardError> {
+        let written = |done: std::io::Result<()>| match done {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(false),
+            Err(e) => Err(error(&self.dir, format!("cannot be written: {e}"))),
         };
         let mut digest = Sha256::new();
         let mut start = 0;
@@ -83,7 +108,9 @@ impl Cache {
                 return Err(ShardError::shard(store.url_of(&entry.file), message));
             }
             digest.update(&bytes);
-            file.write_all(&bytes).map_err(full)?;
+            if !written(file.write_all(&bytes))? {
+                return Ok(false);
+            }
             start = end;
         }
         let sha256 = crate::shard::hex(&digest.finalize());
@@ -91,49 +118,71 @@ impl Cache {
             let message = format!("has sha256 {sha256}, but the manifest says {}", entry.sha256);
             return Err(ShardError::shard(store.url_of(&entry.file), message));
         }
-        Ok(())
+        // On disk before it has its name: after a power failure a file of the right length is the right file.
+        written(file.sync_all())
     }
 
-    /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`.
+    /// Evicts the shards used longest ago until `bytes` more fit, and takes that room with the file `part`. Where others
+    /// are fetching into the rest of the room, waits until they are done.
     fn reserve(&self, bytes: u64, part: &Path) -> Result<File, ShardError> {
         if bytes > self.max_bytes {
             let message = format!("a shard has {bytes} bytes, more than the whole cache: raise data.cache.max_gib");
             return Err(error(&self.dir, message));
         }
-        let _counting = lock(&self.dir.join("room.lock"))?;
-        let _ = std::fs::remove_file(part);
-        let (mut held, mut shards) = (0u64, Vec::new());
+        loop {
+            let counting = lock(&self.dir.join(ROOM))?;
+            let _ = std::fs::remove_file(part);
+            let (taken, shards) = self.contents()?;
+            let lacking = taken.saturating_add(bytes).saturating_sub(self.max_bytes);
+            if shards.iter().map(|(_, len, _)| len).sum::<u64>() >= lacking {
+                evict(shards, lacking);
+                let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(part);
+                let file = file.map_err(|e| error(part, e.to_string()))?;
+                file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
+                return Ok(file);
+            }
+            drop(counting);
+            std::thread::sleep(WAIT);
+        }
+    }
+
+    /// Bytes taken, and the shards. Deletes what processes that died were fetching.
+    fn contents(&self) -> Result<(u64, Vec<Held>), ShardError> {
+        let (mut taken, mut shards) = (0u64, Vec::new());
         let entries = std::fs::read_dir(&self.dir).map_err(|e| error(&self.dir, e.to_string()))?;
         for entry in entries.flatten() {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             match path.extension().and_then(|e| e.to_str()) {
                 Some("parquet") => {
-                    held += metadata.len();
+                    taken += metadata.len();
                     shards.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
                 }
-                // Left by a process that died, or being fetched.
                 Some("part") if !is_locked(&path.with_extension("lock")) => {
                     let _ = std::fs::remove_file(&path);
                 }
-                Some("part") => held += metadata.len(),
+                Some("part") => taken += metadata.len(),
                 _ => {}
             }
         }
-        shards.sort_unstable();
-        for (_, len, path) in shards {
-            if held.saturating_add(bytes) <= self.max_bytes {
-                break;
-            }
-            // A reader that has it open keeps what it reads; one that wants it later fetches it again.
-            if std::fs::remove_file(&path).is_ok() {
-                held -= len;
-            }
-        }
-        let file = File::create(part).map_err(|e| error(part, e.to_string()))?;
-        file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
-        Ok(file)
+        Ok((taken, shards))
     }
+}
+
+/// Deletes shards, those used longest ago first, until `bytes` are free; gives back the bytes freed.
+fn evict(mut shards: Vec<Held>, bytes: u64) -> u64 {
+    shards.sort_unstable();
+    let mut freed = 0;
+    for (_, len, path) in shards {
+        if freed >= bytes {
+            break;
+        }
+        // A reader that has it open keeps what it reads; one that wants it later fetches it again.
+        if std::fs::remove_file(&path).is_ok() {
+            freed += len;
+        }
+    }
+    freed
 }
 
 /// Waits for the lock; it is held as long as the file is open.
@@ -153,11 +202,13 @@ fn error(path: &Path, message: String) -> ShardError {
     ShardError::Cache { dir: path.display().to_string(), message }
 }
 
-fn is_whole(path: &Path, entry: &ShardEntry) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.len() == entry.bytes)
-}
-
-/// Marks the file as used now: eviction goes by this time. A file that cannot be marked is merely evicted earlier.
-fn touch(path: &Path) {
-    let _ = File::options().append(true).open(path).and_then(|f| f.set_modified(SystemTime::now()));
+/// The shard's file where it is whole, marked as used now: eviction goes by this time. A file that cannot be marked is
+/// merely evicted earlier.
+fn held(path: &Path, entry: &ShardEntry) -> Option<File> {
+    let file = File::open(path).ok()?;
+    if file.metadata().ok()?.len() != entry.bytes {
+        return None;
+    }
+    let _ = file.set_modified(SystemTime::now());
+    Some(file)
 }

@@ -199,6 +199,19 @@ impl Store {
         Ok(found.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
     }
 
+    /// Names of all folders right in the folder, in their order. On a disk empty ones too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn folders(&self) -> Result<Vec<String>, StoreError> {
+        let (inner, root) = (self.inner.clone(), self.root.clone());
+        let found = self.wait("", "list", async move { inner.list_with_delimiter(Some(&root)).await })?;
+        let mut names: Vec<String> =
+            found.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Runs `work` on the stores' own runtime and waits for it; may be called from any thread.
     fn wait<T: Send + 'static>(
         &self,
@@ -260,7 +273,8 @@ mod tests {
             assert_eq!(store.get("x", 1 << 30).unwrap(), big);
             assert!(matches!(store.get("x", 9), Err(StoreError::TooLarge { .. })));
             assert_eq!(store.get_range("x", 1..4).unwrap(), big.slice(1..4));
-            assert_eq!(store.list().unwrap(), ["x"]);
+            Store::create(&join(url, "sub")).unwrap().put("y", Bytes::from_static(b"1")).unwrap();
+            assert_eq!((store.list().unwrap(), store.folders().unwrap()), (vec!["x".into()], vec!["sub".into()]));
             store.delete("x").unwrap();
             store.delete("x").unwrap();
             assert!(matches!(store.get("x", 9), Err(StoreError::NotFound { .. })));

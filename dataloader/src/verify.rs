@@ -119,7 +119,7 @@ fn check(
         }
         (None, Some(scratch)) => {
             // Fetching compares size and sha256.
-            let path = scratch.cache.fetch(store, entry)?;
+            let (path, _file) = scratch.cache.fetch(store, entry)?;
             let decoded = decode(&path, &shown, entry, each);
             std::fs::remove_file(&path).map_err(|e| failed(e.to_string()))?;
             decoded
@@ -150,11 +150,11 @@ fn digest(path: &Path, entry: &ShardEntry) -> Result<(), String> {
 
 fn decode(path: &Path, shown: &str, entry: &ShardEntry, each: &(dyn Fn() + Sync)) -> Result<(), ShardError> {
     let failed = |message: String| ShardError::shard(shown, message);
-    let shard = ShardFile::open(path, shown)?;
+    let file = File::open(path).map_err(|e| failed(e.to_string()))?;
+    let shard = ShardFile::open(&file, path.to_owned(), shown)?;
     if shard.rows.len() as u64 != entry.rows {
         return Err(failed(format!("has {} pictures, but the manifest says {}", shard.rows.len(), entry.rows)));
     }
-    let file = File::open(path).map_err(|e| failed(e.to_string()))?;
     let mut reader = BlobReader::new().map_err(failed)?;
     for row in &shard.rows {
         let wrong = |message| ShardError::Picture { file: shown.to_owned(), key: row.key.clone(), message };

@@ -34,7 +34,7 @@ pub fn scan_csv(path: &Path) -> Result<Listing, ScanError> {
     if let Some(missing) = ["lq", "gt", "task", "split"].iter().find(|name| !header.iter().any(|h| h == **name)) {
         return Err(error(&format!("has no column `{missing}`; its first line must be lq,gt,task,split")));
     }
-    let mut listing = Listing::default();
+    let mut listing = Listing { root: root.to_owned(), ..Listing::default() };
     for (n, row) in reader.deserialize::<Row>().enumerate() {
         let at = format!("line {}", n + 2);
         match row.map_err(|e| e.to_string()).and_then(|row| pair(root, row)) {

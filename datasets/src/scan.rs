@@ -33,6 +33,8 @@ pub struct Listing {
     pub pairs: Vec<Pair>,
     /// All that is wrong.
     pub problems: Vec<Problem>,
+    /// The folder that the files of problems are relative to.
+    pub root: PathBuf,
     /// Splits of the descriptor of which no file is there.
     pub absent: Vec<String>,
 }
@@ -81,7 +83,7 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
         return Err(ScanError::NoLayout { dataset: descriptor.name.clone() });
     }
     let (files, mut problems) = files(root)?;
-    let mut listing = Listing::default();
+    let mut listing = Listing { root: root.to_owned(), ..Listing::default() };
     for (name, split) in &descriptor.splits {
         let mut found = Found { split: name, root, pairs: Vec::new(), problems: Vec::new(), any: false };
         for source in &split.sources {

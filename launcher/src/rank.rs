@@ -85,6 +85,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
         config: &request.config.path,
         overrides: &request.overrides,
         rank: place.rank,
+        local_rank: place.local_rank,
         device: &device,
         share: &share,
         terminal: terminal.as_deref(),

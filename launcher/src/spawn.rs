@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
 
-use defusion_config::protocol::{ENV_DEVICE, ENV_HEARTBEAT_FD, ENV_TERMINAL, ENV_THREADS};
+use defusion_config::protocol::{ENV_DEVICE, ENV_HEARTBEAT_FD, ENV_LOCAL_RANK, ENV_TERMINAL, ENV_THREADS};
 use defusion_config::{Device, Override};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
@@ -30,6 +30,8 @@ pub struct Order<'a> {
     pub overrides: &'a [Override],
     /// Rank in the world, for its output.
     pub rank: u32,
+    /// Its number among the workers of its host.
+    pub local_rank: u32,
     /// `cpu` or `cuda:N`.
     pub device: &'a str,
     /// Its threads and CPUs.
@@ -89,6 +91,7 @@ pub fn environment(order: &Order, get: impl Fn(&str) -> Option<String>) -> BTree
     let cpu = order.device == "cpu";
     let mut env = BTreeMap::from([
         (ENV_DEVICE, order.device.to_owned()),
+        (ENV_LOCAL_RANK, order.local_rank.to_string()),
         (ENV_THREADS, threads.clone()),
         ("OMP_NUM_THREADS", threads.clone()),
         ("MKL_NUM_THREADS", threads),
@@ -145,6 +148,7 @@ mod tests {
             config: Path::new("c"),
             overrides: &[],
             rank,
+            local_rank: rank % 4,
             device,
             share: &share,
             terminal: Some(Path::new("/dev/pts/3")),
@@ -160,6 +164,7 @@ mod tests {
         }
         assert!(env.contains_key(ENV_TERMINAL) && !env_of("cpu", 1, &[]).contains_key(ENV_TERMINAL));
         assert!(!env_of("cuda:0", 0, &[]).contains_key(YIELD));
+        assert_eq!(env_of("cpu", 6, &[])[ENV_LOCAL_RANK], "2");
     }
 
     #[test]

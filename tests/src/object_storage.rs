@@ -30,7 +30,7 @@ impl ObjectStorage {
         let [master, volume, filer, s3_port] = free_ports();
         let server = Command::new(&weed)
             .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"])
-            .args(["-s3", "-s3.config=s3.json", "-dir=.", "-volume.max=20", "-master.volumeSizeLimitMB=64"])
+            .args(["-s3", "-s3.config=s3.json", "-dir=.", "-volume.max=100", "-master.volumeSizeLimitMB=64"])
             .args([format!("-master.port={master}"), format!("-volume.port={volume}")])
             .args([format!("-filer.port={filer}"), format!("-s3.port={s3_port}")])
             .current_dir(folder.path())

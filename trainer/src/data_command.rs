@@ -1,6 +1,8 @@
 //! `defusion data`: list, prepare, verify and preview datasets.
 
-use std::io::IsTerminal;
+mod list;
+
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -29,9 +31,9 @@ pub enum DataCommand {
 /// Arguments of `defusion data list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Folder or URL of shards: says of each dataset whether it is prepared there.
+    /// Folder or URL of shards: shows what is prepared there. May be repeated.
     #[arg(long)]
-    shards: Option<String>,
+    shards: Vec<String>,
 }
 
 /// Arguments of `defusion data prepare`.
@@ -107,30 +109,19 @@ pub struct PreviewArgs {
 /// What the command could not do; its text names the file or key.
 pub fn run_data(command: &DataCommand) -> Result<(), Failure> {
     match command {
-        DataCommand::List(args) => list(args),
+        DataCommand::List(args) => show(&list::list(&args.shards)?),
         DataCommand::Prepare(args) => run_prepare(args),
         DataCommand::Verify(args) => run_verify(args),
         DataCommand::Preview(args) => run_preview(args),
     }
 }
 
-fn list(args: &ListArgs) -> Result<(), Failure> {
-    let known = defusion_datasets::list()?;
-    println!("{:<14} {:<24} {:<22} {:>15}  prepared", "name", "dataset", "task", "pairs");
-    for descriptor in &known {
-        let counts: Vec<String> =
-            descriptor.splits.iter().filter_map(|(name, split)| Some(format!("{} {name}", split.count?))).collect();
-        let prepared = match &args.shards {
-            Some(shards) => match prepare::prepared(shards, &descriptor.name)? {
-                Some(manifest) => format!("{} pairs", manifest.rows()),
-                None => "no".into(),
-            },
-            None => "?".into(),
-        };
-        let counts = if counts.is_empty() { "not published".into() } else { counts.join(", ") };
-        println!("{:<14} {:<24} {:<22} {counts:>15}  {prepared}", descriptor.name, descriptor.title, descriptor.task);
+/// Writes to standard output; a reader that has seen enough, such as `head`, is no error.
+fn show(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
@@ -155,8 +146,8 @@ fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
         prepare::Progress::Inspected { done, total } => shown.at("inspected", done, total),
         prepare::Progress::Packed { done, total } => shown.at("packed", done, total),
     })?;
-    print!("{report}");
-    Ok(())
+    drop(shown);
+    show(&report.to_string())
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
@@ -165,7 +156,7 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
         let shown = Shown::new();
         let verified = verify::verify(url, args.threads, &|done, total| shown.at("verified", done, total))?;
         drop(shown);
-        print!("{verified}");
+        show(&verified.to_string())?;
         damaged += verified.problems.len();
     }
     match damaged {
@@ -201,8 +192,12 @@ impl Shown {
 
     fn at(&self, what: &'static str, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_message(what);
-            bar.set_length(total);
+            if bar.message() != what {
+                // A bar of its own for each part of the work: the time that the one before took says nothing.
+                bar.reset();
+                bar.set_length(total);
+                bar.set_message(what);
+            }
             bar.set_position(done);
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use defusion_config::protocol::ENV_LOCAL_RANK;
 use defusion_config::{Config, DatasetUse, Resolved, Stage};
 use defusion_dataloader::loader::{Batch, Label, LoadError, Loader};
 use defusion_dataloader::shard::ShardError;
@@ -141,7 +142,8 @@ impl Run {
         self.loader_threads
     }
 
-    /// Compares the shards with their manifests' sha256, each rank its part of them.
+    /// Compares the shards with their manifests' sha256: the workers of each host all of them, each its part. Without a
+    /// launcher, which says which worker of its host this is, each worker compares all.
     ///
     /// # Errors
     /// [`TrainError::Shard`] on the rank that found a damaged one, [`TrainError::Elsewhere`] on the others.
@@ -150,7 +152,9 @@ impl Run {
         if !data.verify_shards {
             return Ok(());
         }
-        let check = |set: &DatasetUse| verify::digests(&join(&data.shards, &set.name), self.rank(), self.world_size());
+        let local_rank = std::env::var(ENV_LOCAL_RANK).ok().and_then(|n| n.parse().ok());
+        let (part, parts) = local_rank.map_or((0, 1), |n| (n, self.config().cluster.workers_per_node as usize));
+        let check = |set: &DatasetUse| verify::digests(&join(&data.shards, &set.name), part, parts);
         let checked = data.datasets.iter().try_for_each(check);
         let damaged = self.workers.collective().any(checked.is_err(), "shards are sound?")?;
         checked?;

@@ -42,6 +42,11 @@ impl Sampler {
             Ok::<_, LoadError>(Dataset { name: set.name.clone(), chains: set.synthesize.clone(), reader })
         };
         let datasets = data.datasets.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let remote = datasets.iter().filter(|set| set.reader.is_remote());
+        let sizes: Vec<[u64; 2]> = remote.map(|set| [set.reader.len() as u64, set.reader.bytes()]).collect();
+        if let Some(warning) = small_cache(&sizes, data.loader.shuffle_window, data.cache.max_gib) {
+            tracing::warn!("{warning}");
+        }
         let rows: Vec<Vec<u64>> = datasets.iter().map(|set| set.reader.shard_rows()).collect();
         Ok(Self {
             stage,
@@ -175,6 +180,19 @@ impl Sampler {
     }
 }
 
+/// What to say where the shards that the shuffle windows of remote datasets (pictures and bytes of each) lie in do not
+/// fit in the cache: they are then fetched again and again.
+fn small_cache(datasets: &[[u64; 2]], window: u32, max_gib: f64) -> Option<String> {
+    let share = |[pictures, bytes]: &[u64; 2]| *bytes as f64 * (f64::from(window) / *pictures as f64).min(1.0);
+    let needed = datasets.iter().map(share).sum::<f64>() / (1u64 << 30) as f64;
+    (needed > max_gib).then(|| {
+        format!(
+            "the shuffle windows take {needed:.1} GiB of remote shards, but data.cache.max_gib is {max_gib}: shards will be \
+             fetched many times; raise it, or lower data.loader.shuffle_window"
+        )
+    })
+}
+
 /// From [0, 1] to [-1, 1].
 fn write(picture: &Picture, to: &mut [f32]) {
     for (t, v) in to.iter_mut().zip(picture.data()) {
@@ -209,6 +227,15 @@ fn reflect_pad(picture: Picture, side: usize) -> Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_that_windows_do_not_fit_in_is_told() {
+        let sets = [[1000, 10 << 30], [10, 1 << 30]];
+        assert_eq!(small_cache(&sets, 100, 2.5), None);
+        assert!(small_cache(&sets, 100, 1.9).is_some_and(|text| text.contains("take 2.0 GiB")));
+        assert!(small_cache(&sets, 5000, 10.9).is_some_and(|text| text.contains("take 11.0 GiB")));
+        assert_eq!(small_cache(&[], 5000, 0.0), None);
+    }
 
     #[test]
     fn small_pictures_are_mirrored() {

@@ -191,6 +191,14 @@ pub fn prepared(shards: &str, dataset: &str) -> Result<Option<Manifest>, Prepare
     }
 }
 
+/// Whether the folder `url` holds the beginning of a preparation.
+///
+/// # Errors
+/// [`PrepareError::Store`].
+pub fn is_begun(url: &str) -> Result<bool, PrepareError> {
+    Ok(Store::open(url)?.list()?.iter().any(|name| notes::is_note(name)))
+}
+
 /// Makes the shards of `listing` in the folder `options.to`/`options.dataset`.
 ///
 /// # Errors
@@ -205,26 +213,20 @@ pub fn prepare(
         return Err(PrepareError::Option(format!("a shard takes pictures of at most {MAX_PIXELS} pixels")));
     }
     let store = Store::create(&crate::store::join(&options.to, &options.dataset))?;
-    if store.size(MANIFEST)?.is_some() {
-        if !options.overwrite {
-            let rows = Manifest::read(&store)?.rows();
-            return Err(PrepareError::Exists { url: store.url().into(), rows });
-        }
-        // From here on the folder is unfinished.
-        store.delete(MANIFEST)?;
+    if !options.overwrite && store.size(MANIFEST)?.is_some() {
+        let rows = Manifest::read(&store)?.rows();
+        return Err(PrepareError::Exists { url: store.url().into(), rows });
     }
-    let Listing { pairs, mut problems, absent } = listing;
+    let Listing { pairs, mut problems, root, absent } = listing;
     let pairs = inspect::inspect(pairs, options, &mut problems, progress);
-    if !problems.is_empty() && !options.leave_out_problems {
-        return Err(PrepareError::Problems { dataset: options.dataset.clone(), problems });
-    }
+    refuse(&root, &mut problems, options)?;
+    // From here on the folder is unfinished.
+    store.delete(MANIFEST)?;
     let jobs = pack::jobs(pairs, options);
     let notes = notes::find(&store, &jobs, options)?;
     let packed = pack::pack(&store, &jobs, &notes, options, progress)?;
     problems.extend(packed.problems);
-    if !problems.is_empty() && !options.leave_out_problems {
-        return Err(PrepareError::Problems { dataset: options.dataset.clone(), problems });
-    }
+    refuse(&root, &mut problems, options)?;
     if packed.shards.is_empty() {
         return Err(PrepareError::Empty { dataset: options.dataset.clone() });
     }
@@ -232,4 +234,18 @@ pub fn prepare(
     store.put(MANIFEST, manifest.to_json().into())?;
     notes::clean(&store, &manifest)?;
     Ok(Report::new(store.url(), &manifest, packed.reused, absent, problems))
+}
+
+/// Names the files relative to `root`; any problem is an error, unless they are to be left out.
+fn refuse(root: &Path, problems: &mut Vec<Problem>, options: &Options) -> Result<(), PrepareError> {
+    for problem in problems.iter_mut() {
+        if let Ok(relative) = Path::new(&problem.file).strip_prefix(root) {
+            problem.file = relative.display().to_string();
+        }
+    }
+    if problems.is_empty() || options.leave_out_problems {
+        return Ok(());
+    }
+    problems.sort_by(|a, b| (&a.split, &a.file).cmp(&(&b.split, &b.file)));
+    Err(PrepareError::Problems { dataset: options.dataset.clone(), problems: std::mem::take(problems) })
 }

@@ -34,6 +34,11 @@ impl LeftOut {
     }
 }
 
+/// Whether an object of this name is a note.
+pub(crate) fn is_note(name: &str) -> bool {
+    name.ends_with(SUFFIX)
+}
+
 fn name(shard: &str) -> String {
     format!("{}{SUFFIX}", shard.trim_end_matches(".parquet"))
 }
@@ -92,7 +97,7 @@ pub(crate) fn clean(store: &Store, manifest: &Manifest) -> Result<(), PrepareErr
     for file in store.list()? {
         let ours = file.starts_with("part-");
         let stale = file.ends_with(".parquet") && manifest.shards.iter().all(|shard| shard.file != file);
-        if ours && (stale || file.ends_with(SUFFIX)) {
+        if ours && (stale || is_note(&file)) {
             store.delete(&file)?;
         }
     }

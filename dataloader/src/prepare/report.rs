@@ -58,7 +58,8 @@ impl std::fmt::Display for Report {
         writeln!(f, "{} is prepared in {}", self.dataset, self.url)?;
         for (name, split) in &self.splits {
             let mib = split.bytes as f64 / f64::from(1 << 20);
-            writeln!(f, "  {name}: {} pairs, {} shards, {mib:.1} MiB", split.rows, split.shards)?;
+            let plural = if split.shards == 1 { "" } else { "s" };
+            writeln!(f, "  {name}: {} pairs, {} shard{plural}, {mib:.1} MiB", split.rows, split.shards)?;
         }
         if self.reused_shards > 0 {
             writeln!(f, "  {} shards were finished by an earlier run", self.reused_shards)?;

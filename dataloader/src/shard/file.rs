@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -51,20 +51,19 @@ pub(crate) fn check_tile(tile: u32) -> Result<(), String> {
 
 impl ShardFile {
     /// Reads the footer and the small columns, and checks that every blob is where the file says.
-    pub(crate) fn open(path: &Path, shown: &str) -> Result<Self, ShardError> {
+    pub(crate) fn open(file: &File, path: PathBuf, shown: &str) -> Result<Self, ShardError> {
         // The Parquet reader is given files of anyone's making.
-        let read = std::panic::catch_unwind(|| Self::read(path, shown));
+        let read = std::panic::catch_unwind(|| Self::read(file, path, shown));
         read.unwrap_or_else(|_| Err("its metadata is damaged (the Parquet reader panicked)".into()))
             .map_err(|message| ShardError::shard(shown, message))
     }
 
-    fn read(path: &Path, shown: &str) -> Result<Self, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
+    fn read(file: &File, path: PathBuf, shown: &str) -> Result<Self, String> {
         let size = file.metadata().map_err(|e| e.to_string())?.len();
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| e.to_string())?;
+        let metadata = ArrowReaderMetadata::load(file, options).map_err(|e| e.to_string())?;
         let (tile, codec) = parameters(metadata.metadata())?;
         let columns = Columns::of(metadata.metadata())?;
         let mut rows = Vec::new();
@@ -85,9 +84,9 @@ impl ShardFile {
             locate(&index, &columns, &mut rows[first..])?;
         }
         for row in &rows {
-            check_row(row, tile, &file, size).map_err(|message| format!("picture {}: {message}", row.key))?;
+            check_row(row, tile, file, size).map_err(|message| format!("picture {}: {message}", row.key))?;
         }
-        Ok(Self { path: path.to_owned(), shown: shown.to_owned(), tile, codec, rows })
+        Ok(Self { path, shown: shown.to_owned(), tile, codec, rows })
     }
 
     /// Both pictures of a row, bit for bit.

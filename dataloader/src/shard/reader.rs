@@ -140,6 +140,11 @@ impl DatasetReader {
         self.len() == 0
     }
 
+    /// Bytes of the shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|s| s.bytes).sum()
+    }
+
     /// Names of the splits, in their order.
     pub fn splits(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
@@ -256,19 +261,16 @@ impl DatasetReader {
         thread_local! {
             static READER: RefCell<Option<BlobReader>> = const { RefCell::new(None) };
         }
-        let (shard, number) = self.row(i)?;
+        let (n, number) = self.place(i)?;
+        let shard = self.shard(n)?;
         let row = &shard.rows[number];
-        let opened = match File::open(&shard.path) {
-            // Another process has evicted it from the cache: fetch it again.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.is_remote() => {
-                let (n, _) = self.place(i)?;
-                self.forget(n);
-                let shard = self.shard(n)?;
-                File::open(&shard.path)
+        let file = match (File::open(&shard.path), &self.cache) {
+            // Another process has evicted it from the cache.
+            (Err(e), Some(cache)) if e.kind() == std::io::ErrorKind::NotFound => {
+                cache.fetch(&self.store, &self.shards[n])?.1
             }
-            opened => opened,
+            (opened, _) => opened.map_err(|e| ShardError::shard(&shard.shown, e))?,
         };
-        let file = opened.map_err(|e| ShardError::shard(&shard.shown, e))?;
         READER.with_borrow_mut(|slot| {
             let reader = match slot {
                 Some(reader) => Ok(reader),
@@ -307,23 +309,23 @@ impl DatasetReader {
         Ok(shard)
     }
 
-    fn forget(&self, n: usize) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).slots.remove(&n);
-    }
-
     fn open_shard(&self, entry: &ShardEntry) -> Result<ShardFile, ShardError> {
         let shown = self.store.url_of(&entry.file);
-        let path = match (self.store.local_path(), &self.cache) {
-            (Some(dir), _) => dir.join(&entry.file),
+        let (path, file) = match (self.store.local_path(), &self.cache) {
+            (Some(dir), _) => {
+                let path = dir.join(&entry.file);
+                let file = File::open(&path).map_err(|e| ShardError::shard(&shown, e))?;
+                (path, file)
+            }
             (None, Some(cache)) => cache.fetch(&self.store, entry)?,
             (None, None) => return Err(ShardError::shard(shown, "is neither local nor cached")),
         };
-        let bytes = std::fs::metadata(&path).map_err(|e| ShardError::shard(&shown, e))?.len();
+        let bytes = file.metadata().map_err(|e| ShardError::shard(&shown, e))?.len();
         if bytes != entry.bytes {
             let message = format!("has {bytes} bytes, but the manifest says {}", entry.bytes);
             return Err(ShardError::shard(shown, message));
         }
-        let shard = ShardFile::open(&path, &shown)?;
+        let shard = ShardFile::open(&file, path, &shown)?;
         if shard.rows.len() as u64 != entry.rows {
             let message = format!("has {} pictures, but the manifest says {}", shard.rows.len(), entry.rows);
             return Err(ShardError::shard(shown, message));

@@ -1,0 +1,8 @@
+#![no_main]
+//! Any bytes as a manifest.
+
+#[allow(dead_code)] // It holds what the other target does, too.
+#[path = "../../tests/data/fuzzed.rs"]
+mod fuzzed;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzed::manifest(bytes));
