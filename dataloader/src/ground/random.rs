@@ -217,6 +217,37 @@ mod tests {
         }
     }
 
+    /// Two points at distance d lie on one leaf with probability g(d) / (2 g(0) - g(d)), where g is the mean area that a
+    /// leaf and itself moved by d have in common (Matheron; Lee, Mumford and Huang, 2001, section 3).
+    #[test]
+    fn tiles_have_the_covariance_of_their_size_law() {
+        let common = |d: f64| {
+            let n = 20_000;
+            let [low, high] = LEAF_RADII;
+            let area = |i: usize| {
+                let r = low * (high / low).powf((i as f64 + 0.5) / n as f64);
+                let half = (d / 2.0).min(r);
+                // Density r^-3 on a logarithmic grid.
+                r.powi(-2) * (2.0 * r * r * (half / r).acos() - 2.0 * half * (r * r - half * half).sqrt())
+            };
+            (0..n).map(area).sum::<f64>()
+        };
+        let tiles: Vec<Picture> = (0..48).map(|seed| coloured_leaves(128, &mut Rng::new(seed, &[]))).collect();
+        for d in [2, 4, 8, 16] {
+            let expected = common(d as f64) / (2.0 * common(0.0) - common(d as f64));
+            let rows = || tiles.iter().flat_map(|tile| tile.plane(0).chunks_exact(128));
+            let same = rows().flat_map(|row| row.iter().zip(&row[d..])).filter(|(a, b)| a == b).count();
+            let share = same as f64 / (rows().count() * (128 - d)) as f64;
+            assert!((share - expected).abs() < 0.03, "at {d} px: {share}, {expected}");
+        }
+    }
+
+    #[test]
+    fn white_noise_is_white() {
+        let found = slope(|seed| white_noise(128, &mut Rng::new(seed, &[])).plane(0).to_vec());
+        assert!(found.abs() < 0.1, "slope {found}");
+    }
+
     #[test]
     fn leaves_fill_the_tile_with_values_of_their_range() {
         for seed in 0..5 {

@@ -168,6 +168,7 @@ pub(super) fn wedge(side: usize, rng: &mut Rng) -> Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::spectrum::{self, Complex};
 
     fn bright(pattern: &impl Fn(f64, f64) -> f64, points: impl Iterator<Item = [f64; 2]>) -> Vec<bool> {
         points.map(|[x, y]| pattern(x, y) > 0.5).collect()
@@ -214,6 +215,52 @@ mod tests {
         );
         let edges = line.windows(2).filter(|w| w[0] != w[1]).count();
         assert_eq!(edges, (k * reach * reach / PI + 0.5) as usize);
+    }
+
+    /// The frequency found in each 16-pixel patch of a rendered zone plate, against the one that belongs there: the worst
+    /// difference, cycles per pixel. An aliased patch shows a frequency of elsewhere.
+    fn worst_frequency(tile: &[f32], side: usize, [cx, cy]: [f64; 2], k: f64) -> f64 {
+        const PATCH: usize = 16;
+        let window = |i: usize| (0.5 - 0.5 * (TAU * (i as f64 + 0.5) / PATCH as f64).cos()) as f32;
+        let mut worst = 0.0f64;
+        for (x0, y0) in (0..side).step_by(PATCH).flat_map(|y| (0..side).step_by(PATCH).map(move |x| (x, y))) {
+            let middle = (PATCH as f64 - 1.0) / 2.0;
+            let expected = [x0 as f64 + middle - cx, y0 as f64 + middle - cy].map(|d| k * d / PI);
+            if expected[0].hypot(expected[1]) < 0.1 {
+                continue;
+            }
+            let mut values: Vec<Complex> = (0..PATCH * PATCH)
+                .map(|i| {
+                    let (x, y) = (i % PATCH, i / PATCH);
+                    [(tile[(y0 + y) * side + x0 + x] - 0.5) * window(x) * window(y), 0.0]
+                })
+                .collect();
+            spectrum::transform(&mut values, PATCH);
+            let power = |i: &usize| values[*i][0].powi(2) + values[*i][1].powi(2);
+            let peak = (0..PATCH * PATCH).max_by(|a, b| power(a).total_cmp(&power(b))).unwrap();
+            // A real pattern has each frequency and its negative; both stand for themselves plus whole cycles.
+            let off = |sign: f64| {
+                let axis = |at: usize, e: f64| (at as f64 / PATCH as f64 - sign * e + 0.5).rem_euclid(1.0) - 0.5;
+                axis(peak % PATCH, expected[0]).hypot(axis(peak / PATCH, expected[1]))
+            };
+            // Beyond Nyquist what belongs there cannot be shown.
+            let beyond = if expected.iter().any(|e| e.abs() > 0.5 + 1.0 / PATCH as f64) { 1.0 } else { 0.0 };
+            worst = worst.max(off(1.0).min(off(-1.0))).max(beyond);
+        }
+        worst
+    }
+
+    #[test]
+    fn rendered_zone_plates_show_every_frequency_where_it_belongs() {
+        for seed in 0..12 {
+            let mut rng = Rng::new(seed, &[]);
+            let centre = centre(128, &mut rng);
+            let k = zone_limit(128, centre);
+            let render = |k: f64| Style { gain: 1.0 }.paint(128, zones(centre, k, 0.3)).plane(0).to_vec();
+            let worst = worst_frequency(&render(k), 128, centre, k);
+            assert!(worst < 1.0 / 16.0, "seed {seed}: {worst} cycles per pixel off");
+            assert!(worst_frequency(&render(2.5 * k), 128, centre, 2.5 * k) > 0.5, "one that aliases is noticed");
+        }
     }
 
     #[test]
