@@ -23,7 +23,7 @@ fn world(dir: &Path, targets: &str) -> Config {
     }
     let shards = dir.join("shards").display().to_string();
     let descriptor = defusion_datasets::find("rainds").unwrap();
-    let listing = list_source(&descriptor, &dir.join("source"), Some("train"), &[]).unwrap();
+    let listing = list_source(&descriptor, &dir.join("source"), None, &[]).unwrap();
     let options = Options { overwrite: true, leave_out_problems: true, ..Options::new("rainds", &shards) };
     prepare(listing, &options, &|_| ()).unwrap();
     let text = format!(

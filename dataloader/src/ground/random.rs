@@ -68,13 +68,17 @@ pub(super) fn power_law(side: usize, exponent: f64, rng: &mut Rng) -> [Vec<f32>;
     let period = side.next_power_of_two();
     let mut normals = Normals::new(rng.fork(1));
     rng.u64();
-    let frequency = |k: usize| k.min(period - k) as f32;
+    let frequency = |k: usize| k.min(period - k);
     let power = (-exponent / 4.0) as f32;
+    // Of each frequency across and down. Amplitude is the root of power, and f the root of u^2 + v^2.
+    let reach = period / 2 + 1;
+    let mut amplitudes: Vec<f32> =
+        (0..reach * reach).map(|i| ((i % reach).pow(2) + (i / reach).pow(2)) as f32).collect();
+    amplitudes.iter_mut().for_each(|a| *a = a.powf(power));
+    amplitudes[0] = 0.0;
     let mut values: Vec<Complex> = (0..period * period)
         .map(|i| {
-            let (u, v) = (frequency(i % period), frequency(i / period));
-            // Amplitude is the root of power, and f the root of u^2 + v^2.
-            let amplitude = if i == 0 { 0.0 } else { (u * u + v * v).powf(power) };
+            let amplitude = amplitudes[frequency(i / period) * reach + frequency(i % period)];
             [amplitude * normals.next(), amplitude * normals.next()]
         })
         .collect();
@@ -98,7 +102,7 @@ const LEAF_RADII: [f64; 2] = [2.0, 40.0];
 /// A radius whose density falls as r^-3 on [low, high], by inverting its distribution.
 pub(super) fn leaf_radius([low, high]: [f64; 2], rng: &mut Rng) -> f64 {
     let (a, b) = (low.powi(-2), high.powi(-2));
-    (a - rng.f64() * (a - b)).powf(-0.5)
+    (a - rng.f64() * (a - b)).sqrt().recip()
 }
 
 /// Dead leaves, grey or coloured.

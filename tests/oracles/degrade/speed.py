@@ -83,14 +83,12 @@ def timed(f, seconds: float = 1.5) -> float:
 def ours(benchmark: str, name: str, seconds: float = 1.5) -> float:
     """Mean milliseconds of an iteration by criterion."""
     with tempfile.TemporaryDirectory() as home:
-        subprocess.run(
-            [benchmark, "--bench", "--noplot", "--quiet", "--exact", name,
-             "--warm-up-time", "0.5", "--measurement-time", str(seconds)],
-            env=os.environ | {"CRITERION_HOME": home}, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        command = [benchmark, "--bench", "--noplot", "--exact", name, "--warm-up-time", "0.5"]
+        command += ["--measurement-time", str(seconds)]
+        run = subprocess.run(command, env=os.environ | {"CRITERION_HOME": home}, capture_output=True, text=True)
         estimates = list(Path(home).rglob("new/estimates.json"))
-        if len(estimates) != 1:
-            raise SystemExit(f"{benchmark} has no benchmark called {name}")
+        if run.returncode != 0 or len(estimates) != 1:
+            raise SystemExit(f"{' '.join(command)} measured {len(estimates)} benchmarks\n{run.stdout}{run.stderr}")
         return json.loads(estimates[0].read_text())["mean"]["point_estimate"] / 1e6
 
 
