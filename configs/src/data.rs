@@ -73,7 +73,8 @@ fn default_weight() -> f64 {
 pub struct TargetMix {
     /// S = D.
     pub all: f64,
-    /// S a strict non-empty subset of D (all, where D has one element or the sample is a real pair).
+    /// S a strict non-empty subset of D (all, where D has one element, or is of a real picture whose scene is not there
+    /// with the rest of D only: RainDS has such scenes).
     pub subset: f64,
     /// S a strict superset of D.
     pub superset: f64,

@@ -103,16 +103,20 @@ ranges! {
 }
 
 ranges! {
-    /// Snow: three layers of flakes (radius 1-2, 2-4 and 4-8 px), blended by opacity.
+    /// Snow: three layers of flakes, far to near, blended by opacity.
     Snow {
         /// Number of flakes on a 256 x 256 square, all layers together.
         flakes: Range = [100.0, 600.0],
+        /// Radius of the flakes of each layer, pixels.
+        radius: [Range; 3] = [[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]],
         /// Opacity of the flakes.
         opacity: Range = [0.4, 1.0],
         /// Length of the flakes' motion blur, pixels: their speed.
         blur: Range = [3.0, 12.0],
         /// Direction of fall, degrees; 90 is straight down.
         angle: Range = [50.0, 130.0],
+        /// Brightness of the flakes.
+        brightness: Range = [0.92, 1.0],
     }
 }
 
@@ -127,6 +131,8 @@ ranges! {
         blur: Range = [1.0, 3.0],
         /// Width of a drop's soft edge, pixels.
         feather: Range = [1.0, 2.0],
+        /// How many radii of the scene a drop's radius shows.
+        view: Range = [3.0, 6.0],
     }
 }
 
@@ -296,10 +302,12 @@ impl Synthesis {
             ("data.synthesis.snow.opacity", s.snow.opacity, SHARE),
             ("data.synthesis.snow.blur", s.snow.blur, LENGTH),
             ("data.synthesis.snow.angle", s.snow.angle, [0.0, 180.0]),
+            ("data.synthesis.snow.brightness", s.snow.brightness, SHARE),
             ("data.synthesis.raindrop.count", s.raindrop.count, [0.0, 1e4]),
             ("data.synthesis.raindrop.radius", s.raindrop.radius, [1.0, 512.0]),
             ("data.synthesis.raindrop.blur", s.raindrop.blur, [0.0, 64.0]),
             ("data.synthesis.raindrop.feather", s.raindrop.feather, [0.1, 64.0]),
+            ("data.synthesis.raindrop.view", s.raindrop.view, STRENGTH),
             ("data.synthesis.haze.beta", s.haze.beta, STRENGTH),
             ("data.synthesis.haze.airlight", s.haze.airlight, SHARE),
             ("data.synthesis.motion_blur.length", s.motion_blur.length, [1.0, 512.0]),
@@ -322,6 +330,7 @@ impl Synthesis {
         if !s.jpeg.steps.is_empty() {
             all.push(("data.synthesis.jpeg.steps", steps, [1.0, 100.0]));
         }
+        all.extend(s.snow.radius.map(|r| ("data.synthesis.snow.radius", r, [0.1, 128.0])));
         all.extend(s.underwater.attenuation.map(|r| ("data.synthesis.underwater.attenuation", r, STRENGTH)));
         all.extend(s.underwater.scatter.map(|r| ("data.synthesis.underwater.scatter", r, SHARE)));
         all

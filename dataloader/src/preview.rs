@@ -22,18 +22,25 @@ pub struct PreviewError {
 const ELEMENT_DRAWS: usize = 4;
 const CANVASES: usize = 9;
 
-/// One row per category: the clean picture and a ground, and at each of three severities the degraded picture, the
+/// One row for each of `categories`: the clean picture and a ground, and at each of three severities the degraded picture, the
 /// instruction, and the instruction's residual (its difference from the ground, about middle grey).
 ///
 /// Cells are `cell` pixels wide and show the middle of what they show, at its own size. A row's severities share their
 /// ground and their draws, so that only strength differs.
-pub fn degradations(clean: &Picture, pool: &Pool, synthesis: &Synthesis, seed: u64, cell: usize) -> Picture {
+pub fn degradations(
+    clean: &Picture,
+    pool: &Pool,
+    synthesis: &Synthesis,
+    categories: &[Degradation],
+    seed: u64,
+    cell: usize,
+) -> Picture {
     const SEVERITIES: [(Severity, &str); 3] =
         [(Severity::Light, "light"), (Severity::Medium, "medium"), (Severity::Heavy, "heavy")];
     let columns = 2 + 3 * SEVERITIES.len();
     let row_height = cell + CAPTION + GAP;
-    let mut sheet = Sheet::new(GAP + columns * (cell + GAP), GAP + Degradation::ALL.len() * row_height);
-    for (row, category) in Degradation::ALL.into_iter().enumerate() {
+    let mut sheet = Sheet::new(GAP + columns * (cell + GAP), GAP + categories.len() * row_height);
+    for (row, category) in categories.iter().copied().enumerate() {
         let top = GAP + row * row_height;
         let mut left = GAP;
         let mut show = |caption: &str, picture: &Picture| {
@@ -43,7 +50,7 @@ pub fn degradations(clean: &Picture, pool: &Pool, synthesis: &Synthesis, seed: u
         };
         show(category.name(), clean);
         for (i, (severity, caption)) in SEVERITIES.into_iter().enumerate() {
-            let rng = Rng::new(seed, &[row as u64]);
+            let rng = Rng::new(seed, &[category as u64]);
             let chain = degrade::draw(&[category], synthesis, severity, 1.0, &mut rng.fork(0));
             let pair = instruction::centered(pool, synthesis, &[category], severity, Some(clean), &mut rng.fork(1));
             if i == 0 {
@@ -87,7 +94,8 @@ pub fn grounds(pool: &Pool, natural: Option<&Picture>, seed: u64) -> Picture {
     sheet.picture
 }
 
-/// Writes both pages: the degradations to `path`, and the grounds beside it, `-grounds` added to the name.
+/// Writes both pages: the degradations to `path`, and the grounds beside it, `-grounds` added to the name. As JPEG where
+/// `path` ends so, otherwise as PNG.
 ///
 /// # Errors
 /// [`PreviewError`], which names the file.
@@ -96,27 +104,26 @@ pub fn write(
     clean: &Picture,
     pool: &Pool,
     synthesis: &Synthesis,
+    categories: &[Degradation],
     seed: u64,
     cell: usize,
 ) -> Result<[PathBuf; 2], PreviewError> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!("{stem}-grounds.png"));
-    write_png(path, &degradations(clean, pool, synthesis, seed, cell))?;
-    write_png(&beside, &grounds(pool, Some(clean), seed))?;
+    let extension = path.extension().unwrap_or("png".as_ref()).to_string_lossy();
+    let beside = path.with_file_name(format!("{stem}-grounds.{extension}"));
+    write_page(path, &degradations(clean, pool, synthesis, categories, seed, cell))?;
+    write_page(&beside, &grounds(pool, Some(clean), seed))?;
     Ok([path.to_owned(), beside])
 }
 
-fn write_png(path: &Path, picture: &Picture) -> Result<(), PreviewError> {
+fn write_page(path: &Path, picture: &Picture) -> Result<(), PreviewError> {
     let (width, height) = (picture.width() as u32, picture.height() as u32);
-    image::save_buffer_with_format(
-        path,
-        &picture.to_rgb8(),
-        width,
-        height,
-        image::ExtendedColorType::Rgb8,
-        image::ImageFormat::Png,
-    )
-    .map_err(|source| PreviewError { path: path.to_owned(), source })
+    let format = match image::ImageFormat::from_path(path) {
+        Ok(image::ImageFormat::Jpeg) => image::ImageFormat::Jpeg,
+        _ => image::ImageFormat::Png,
+    };
+    image::save_buffer_with_format(path, &picture.to_rgb8(), width, height, image::ExtendedColorType::Rgb8, format)
+        .map_err(|source| PreviewError { path: path.to_owned(), source })
 }
 
 fn residual(v: &Picture, null: &Picture) -> Picture {

@@ -46,6 +46,10 @@ proptest! {
         let superset = [present.as_slice(), &indicated].concat();
         prop_assert_eq!(chain.apply_without(&clean, &superset), rounded(&clean));
         prop_assert_eq!(chain.apply_without(&clean, &present), rounded(&clean));
+        // y0 itself, as training takes it.
+        let y0 = |left: &Picture| degraded.data().iter().zip(left.data()).map(|(q, t)| q - t).collect::<Vec<_>>();
+        prop_assert!(y0(&chain.apply_without(&clean, &disjoint)).iter().all(|v| *v == 0.0));
+        prop_assert_eq!(y0(&chain.apply_without(&clean, &superset)), y0(&rounded(&clean)));
         let both = (degraded, chain.apply_without(&clean, &indicated));
         prop_assert_eq!(chain.apply_both(&clean, &indicated), both);
     }

@@ -124,6 +124,20 @@ fn instruction_and_null_show_the_same_part() {
 }
 
 #[test]
+fn instruction_and_null_line_up_pixel_by_pixel() {
+    let pool = pool(Grounds::default());
+    let mut synthesis = Synthesis::default();
+    synthesis.gaussian_noise.sigma = [1.0, 1.0];
+    for seed in 0..20 {
+        let rng = &mut Rng::new(seed, &[]);
+        let pair = instruction::make(&pool, &synthesis, &[Degradation::GaussianNoise], Severity::Any, None, rng);
+        let worst = pair.v.data().iter().zip(pair.null.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Six standard deviations of one level, and rounding.
+        assert!(worst > 0.0 && worst * 255.0 < 7.0, "seed {seed}: {worst}");
+    }
+}
+
+#[test]
 fn inference_takes_the_centre() {
     let pool = pool(Grounds::default());
     let rng = Rng::new(7, &[]);

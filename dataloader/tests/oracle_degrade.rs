@@ -5,7 +5,8 @@ use std::process::Command;
 
 use defusion_config::{Degradation, Severity, Synthesis};
 use defusion_dataloader::degrade::{
-    self, DefocusBlur, GaussianBlur, GaussianNoise, Illumination, Jpeg, LowLight, MotionBlur, Op, Params, RealNoise,
+    self, DefocusBlur, GaussianBlur, GaussianNoise, Illumination, Jpeg, LowLight, MotionBlur, Op, Params, Rain,
+    RealNoise,
 };
 use defusion_dataloader::ground::Element;
 use defusion_dataloader::{Picture, Rng};
@@ -88,8 +89,8 @@ fn oracle_degrade() {
         let about = json!({"sigma": sigma, "grey": grey});
         cases.add(Params::GaussianNoise(GaussianNoise { sigma, grey }), &flat(0.5), about);
     }
-    for level in [0.4, 0.6, 0.8] {
-        let (shot, read) = (0.08, 0.02);
+    for (level, read) in [(0.4, 0.02), (0.6, 0.02), (0.8, 0.02), (0.5, 0.0), (0.7, 0.0)] {
+        let shot = 0.08;
         cases.add(Params::RealNoise(RealNoise { shot, read }), &flat(level), json!({"shot": shot, "read": read}));
     }
     for gamma in [2.0, 2.7] {
@@ -97,12 +98,15 @@ fn oracle_degrade() {
         cases.add(low(Illumination::Own), &scene, json!({"gamma": gamma, "radius": null}));
         cases.add(low(Illumination::Smooth { radius: 7 }), &scene, json!({"gamma": gamma, "radius": 7}));
     }
-    for seed in 0..6 {
-        let Params::Rain(rain) = drawn(Degradation::Rain, seed) else { panic!("not rain") };
-        let about = json!({
+    let streaks = |rain: &Rain| {
+        json!({
             "length": rain.length, "angle": rain.angle, "mean": rain.mean, "variance": rain.variance,
             "enlargement": rain.enlargement, "tau": rain.tau,
-        });
+        })
+    };
+    for seed in 0..6 {
+        let Params::Rain(rain) = drawn(Degradation::Rain, seed) else { panic!("not rain") };
+        let about = streaks(&rain);
         cases.add(Params::Rain(rain), &flat(0.0), about);
         let Params::Snow(snow) = drawn(Degradation::Snow, seed) else { panic!("not snow") };
         let about = json!({"brightness": snow.brightness});
@@ -111,6 +115,14 @@ fn oracle_degrade() {
         let about = json!({"beta": haze.beta, "airlight": haze.airlight});
         cases.add_black_and_white(Params::Haze(haze), about);
         cases.add(drawn(Degradation::Raindrop, seed), &scene, json!({}));
+        let Params::HeavyRain(heavy) = drawn(Degradation::HeavyRain, seed) else { panic!("not heavy rain") };
+        let mut about = streaks(&heavy.streaks);
+        about["beta"] = json!(heavy.veil.beta);
+        about["airlight"] = json!(heavy.veil.airlight);
+        cases.add_black_and_white(Params::HeavyRain(heavy), about);
+        let Params::Underwater(water) = drawn(Degradation::Underwater, seed) else { panic!("not underwater") };
+        let about = json!({"attenuation": water.attenuation, "scatter": water.scatter});
+        cases.add_black_and_white(Params::Underwater(water), about);
     }
 
     let list = serde_json::to_string(&cases.list).unwrap();

@@ -8,6 +8,7 @@ mod csv_list;
 mod descriptor;
 mod problem;
 mod scan;
+mod scene;
 mod template;
 
 pub use catalog::{find, list};

@@ -211,6 +211,12 @@ fn rainds_names_the_degradations_of_each_folder() {
     let (rain, drop) = (Degradation::Rain, Degradation::Raindrop);
     assert_eq!(got, [vec![drop], vec![rain], vec![rain, drop]]);
     assert!(pairs(&listing).iter().all(|p| p.ends_with("<- RainDS_real/train_set/gt/1.png")));
+    let rainds = find("rainds").unwrap();
+    let scenes: Vec<_> = listing.pairs.iter().map(|p| rainds.scene("train", &p.key)).collect();
+    assert!(scenes[0].is_some() && scenes.iter().all(|scene| *scene == scenes[0]));
+    assert_ne!(rainds.scene("train", "train_set/raindrop/2.png"), scenes[0]);
+    assert_eq!(rainds.scene("train", "elsewhere/1.png"), None);
+    assert!(rainds.has_partial("train") && !find("raindrop").unwrap().has_partial("train"));
 }
 
 #[test]

@@ -92,9 +92,12 @@ pub struct PreviewArgs {
     /// A clean photograph to degrade.
     #[arg(long)]
     picture: PathBuf,
-    /// PNG to write; the grounds go beside it.
+    /// Picture to write, PNG or JPEG; the grounds go beside it.
     #[arg(long)]
     out: PathBuf,
+    /// Degradations shown, separated by commas; all where this is left out.
+    #[arg(long, value_delimiter = ',')]
+    categories: Vec<Degradation>,
     /// Other draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -169,7 +172,9 @@ fn run_preview(args: &PreviewArgs) -> Result<(), Failure> {
     let config = Resolved::load(&args.config, &args.sets)?.config;
     let picture: Picture = crate::restore::read_picture(&args.picture)?;
     let pool = Pool::open(&config.data.grounds)?;
-    for file in preview::write(&args.out, &picture, &pool, &config.data.synthesis, args.seed, args.cell)? {
+    let categories = if args.categories.is_empty() { &Degradation::ALL[..] } else { &args.categories };
+    let synthesis = &config.data.synthesis;
+    for file in preview::write(&args.out, &picture, &pool, synthesis, categories, args.seed, args.cell)? {
         println!("{}", file.display());
     }
     Ok(())

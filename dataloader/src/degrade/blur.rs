@@ -48,7 +48,12 @@ impl DefocusBlur {
     }
 
     pub(super) fn render(&self, picture: &mut Picture) {
-        filter(picture, &Kernel::disc(self.radius, self.softness));
+        filter(picture, &Kernel::disc(self.radius));
+        // A picture reflected at its borders stays so under symmetric kernels: one after the other is as both at once.
+        let (width, height) = (picture.width(), picture.height());
+        for plane in picture.data_mut().chunks_exact_mut(width * height) {
+            gaussian(plane, width, height, self.softness);
+        }
     }
 }
 

@@ -74,10 +74,8 @@ impl Kernel {
         })
     }
 
-    /// A disc of `radius` whose edge is antialiased, softened by a Gaussian of standard deviation `softness`.
-    pub fn disc(radius: f64, softness: f64) -> Self {
-        let r = radius.ceil() as isize;
-        let side = (2 * r + 1) as usize;
+    /// A disc of `radius` whose edge is antialiased.
+    pub fn disc(radius: f64) -> Self {
         // Coverage by 8 x 8 points per pixel; pixels well inside are exactly 1, which makes them runs.
         let coverage = |x: isize, y: isize| {
             let distance = (x as f64).hypot(y as f64);
@@ -91,29 +89,7 @@ impl Kernel {
             let inside = |i: usize| (x as f64 + at(i % 8)).hypot(y as f64 + at(i / 8)) <= radius;
             (0..64).filter(|i| inside(*i)).count() as f64 / 64.0
         };
-        let disc: Vec<f64> =
-            (0..side * side).map(|i| coverage((i % side) as isize - r, (i / side) as isize - r)).collect();
-        let weights = gaussian_weights(softness);
-        let soft = (weights.len() - 1) as isize;
-        let at = |x: isize, y: isize| {
-            let inside = x.abs() <= r && y.abs() <= r;
-            if inside { disc[((y + r) as usize) * side + (x + r) as usize] } else { 0.0 }
-        };
-        let reach = (r + soft) as usize;
-        Self::from_weights([reach; 2], |x, y| {
-            // Inside a flat part the weighted sum is that part's value; keep it exact.
-            let first = at(x - soft, y - soft);
-            let mut sum = 0.0;
-            let mut flat = true;
-            for dy in -soft..=soft {
-                for dx in -soft..=soft {
-                    let v = at(x + dx, y + dy);
-                    flat &= v == first;
-                    sum += v * weights[dx.unsigned_abs()] * weights[dy.unsigned_abs()];
-                }
-            }
-            if flat { first } else { sum }
-        })
+        Self::from_weights([radius.ceil() as usize; 2], coverage)
     }
 
     /// Filters `plane` (`width` x `height`), reflected at the borders without repeating the edge (OpenCV's default).
@@ -196,7 +172,8 @@ fn pad(plane: &[f32], width: usize, height: usize, [rx, ry]: [usize; 2]) -> Scra
 
 /// One half of a Gaussian, from its centre on, out to 4 standard deviations; the whole sums to one.
 fn gaussian_weights(sigma: f64) -> Vec<f64> {
-    if sigma < 1e-3 {
+    // At 0.2 pixels a neighbour's share is below 4e-6.
+    if sigma < 0.2 {
         return vec![1.0];
     }
     let half: Vec<f64> =
@@ -246,11 +223,13 @@ pub(crate) fn box_mean(plane: &mut [f32], width: usize, height: usize, radius: u
     for (y, out) in plane.chunks_exact_mut(width).enumerate() {
         let newest = &padded[(y + side - 1) * stride..][..stride];
         column.iter_mut().zip(newest).for_each(|(c, v)| *c += v);
-        let mut sum: f32 = column[..side - 1].iter().sum();
-        for ((o, enter), leave) in out.iter_mut().zip(&column[side - 1..]).zip(&column[..]) {
-            sum += enter;
+        let mut sum: f32 = column[..side].iter().sum();
+        // What enters and what leaves meet first: the sum waits for one addition a pixel.
+        let (first, rest) = out.split_at_mut(1);
+        first[0] = sum * scale;
+        for ((o, enter), leave) in rest.iter_mut().zip(&column[side..]).zip(&column[..]) {
+            sum += enter - leave;
             *o = sum * scale;
-            sum -= leave;
         }
         let oldest = &padded[y * stride..][..stride];
         column.iter_mut().zip(oldest).for_each(|(c, v)| *c -= v);

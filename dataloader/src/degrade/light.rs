@@ -14,23 +14,34 @@ pub(crate) fn encode(v: f64) -> f64 {
     if v <= 0.003_130_8 { 12.92 * v } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }
 
+/// A power of two that no index reaches: indices below it need no check of bounds.
+const ROOM: usize = 2 * STEPS;
+
 /// A smooth function on [0, 1], interpolated linearly.
-pub(crate) struct Curve(Vec<f32>);
+pub(crate) struct Curve(Box<[f32; ROOM + 1]>);
 
 impl Curve {
     /// Tabulates `f`.
     pub fn new(f: impl Fn(f64) -> f64) -> Self {
+        let mut values = Box::new([0.0; ROOM + 1]);
         // One value more, so that the value at 1 has a right neighbour too.
-        Self((0..STEPS + 2).map(|i| f(i as f64 / STEPS as f64) as f32).collect())
+        for (i, v) in values[..STEPS + 2].iter_mut().enumerate() {
+            *v = f(i as f64 / STEPS as f64) as f32;
+        }
+        Self(values)
     }
 
     /// The value at `x`, which is clamped to [0, 1].
     #[inline]
     pub fn at(&self, x: f32) -> f32 {
+        // Numbers about 1.5 * 2^23 are whole, and their last bits count them: adding it rounds, which is far cheaper than
+        // a cast. Half a step less makes that rounding down; at a node it may be the one before, with the same value.
+        const WHOLE: f32 = 12_582_912.0;
         let x = x.clamp(0.0, 1.0) * STEPS as f32;
-        let i = x as usize;
+        let whole = (x - 0.5) + WHOLE;
+        let i = whole.to_bits() as usize & (ROOM - 1);
         let (a, b) = (self.0[i], self.0[i + 1]);
-        a + (b - a) * (x - i as f32)
+        a + (b - a) * (x - (whole - WHOLE))
     }
 }
 

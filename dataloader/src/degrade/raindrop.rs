@@ -37,7 +37,7 @@ impl Raindrop {
             radius: [range.radius[0], largest].map(|r| (r * scale).max(1.0)),
             blur: rng.range(range.blur) * scale,
             feather: rng.range(range.feather) * scale.max(0.5),
-            view: rng.range([3.0, 6.0]),
+            view: rng.range(range.view),
             light: rng.range([200.0, 340.0]),
         }
     }
@@ -64,10 +64,11 @@ impl Raindrop {
                 let shade = 1.0 - 0.35 * (out * out * out).min(1.0);
                 let (hu, hv) = (u - 0.5 * light[0], v - 0.5 * light[1]);
                 let glint = 0.35 * (-(hu * hu + hv * hv) / 0.015).exp();
-                for (c, plane) in picture.data_mut().chunks_exact_mut(width * height).enumerate() {
-                    let seen = bilinear(&behind[c * width * height..][..width * height], width, height, source);
+                let seen = Between::new(source, width, height);
+                let planes = picture.data_mut().chunks_exact_mut(width * height);
+                for (plane, behind) in planes.zip(behind.chunks_exact(width * height)) {
                     let pixel = &mut plane[y * width + x];
-                    *pixel += drop.cover * (seen * shade + glint - *pixel);
+                    *pixel += drop.cover * (seen.of(behind) * shade + glint - *pixel);
                 }
             }
         }
@@ -141,9 +142,12 @@ impl Pane {
     fn at(&self, x: usize, y: usize, feather: f32) -> Option<Within> {
         let i = y * self.width + x;
         let field = self.field[i];
-        let slope = self.slope[0][i].hypot(self.slope[1][i]).max(1e-4);
+        if field <= 0.0 {
+            return None;
+        }
+        let slope = (self.slope[0][i].powi(2) + self.slope[1][i].powi(2)).sqrt().max(1e-4);
         let cover = ((field - OUTLINE) / (slope * feather) + 0.5).clamp(0.0, 1.0);
-        if field <= 0.0 || cover <= 0.0 {
+        if cover <= 0.0 {
             return None;
         }
         let [cx, cy, radius] = self.owner.each_ref().map(|sum| sum[i] / field);
@@ -163,19 +167,37 @@ fn behind(picture: &Picture, blur: f64) -> Scratch {
     behind
 }
 
-/// The value between pixels, mirrored at the borders.
-fn bilinear(plane: &[f32], width: usize, height: usize, [x, y]: [f32; 2]) -> f32 {
-    let mirror = |v: f32, n: usize| {
-        let last = (n - 1) as f32;
-        let v = v.rem_euclid((2.0 * last).max(1.0));
-        (if v > last { 2.0 * last - v } else { v }).clamp(0.0, last)
-    };
-    let (x, y) = (mirror(x, width), mirror(y, height));
-    let (i, j) = (x as usize, y as usize);
-    let (s, t) = (x - i as f32, y - j as f32);
-    let (i1, j1) = ((i + 1).min(width - 1), (j + 1).min(height - 1));
-    let at = |i: usize, j: usize| plane[j * width + i];
-    let top = at(i, j) + s * (at(i1, j) - at(i, j));
-    let bottom = at(i, j1) + s * (at(i1, j1) - at(i, j1));
-    top + t * (bottom - top)
+/// A place between four pixels.
+struct Between {
+    pixels: [usize; 4],
+    across: f32,
+    down: f32,
+}
+
+impl Between {
+    /// The place (x, y), mirrored at the borders.
+    fn new([x, y]: [f32; 2], width: usize, height: usize) -> Self {
+        let mirror = |v: f32, n: usize| {
+            let last = (n - 1) as f32;
+            let period = (2.0 * last).max(1.0);
+            // `rem_euclid`, which is a call.
+            let v = v - period * ((v / period) as i32 - i32::from(v < 0.0)) as f32;
+            (if v > last { 2.0 * last - v } else { v }).clamp(0.0, last)
+        };
+        let (x, y) = (mirror(x, width), mirror(y, height));
+        let (i, j) = (x as usize, y as usize);
+        let (right, below) = ((i + 1).min(width - 1), (j + 1).min(height - 1));
+        Self {
+            pixels: [j * width + i, j * width + right, below * width + i, below * width + right],
+            across: x - i as f32,
+            down: y - j as f32,
+        }
+    }
+
+    /// The value there, by linear interpolation.
+    fn of(&self, plane: &[f32]) -> f32 {
+        let [a, b, c, d] = self.pixels.map(|i| plane[i]);
+        let (top, bottom) = (a + self.across * (b - a), c + self.across * (d - c));
+        top + self.down * (bottom - top)
+    }
 }

@@ -5,8 +5,6 @@ use super::kernel::{Kernel, gaussian};
 use super::scratch::Scratch;
 use crate::{Picture, Rng};
 
-/// Radius of the flakes of each layer, pixels.
-const RADII: [[f64; 2]; 3] = [[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]];
 /// Share of the flakes that each layer has: as many as make the layers cover about the same area.
 const SHARES: [f64; 3] = [0.74, 0.2, 0.06];
 /// How far a layer's flakes move, relative to the nearest layer's.
@@ -17,6 +15,8 @@ const SPEEDS: [f64; 3] = [0.5, 0.75, 1.0];
 pub struct Snow {
     /// Flakes on a 256 x 256 square, per layer, far to near.
     pub flakes: [f64; 3],
+    /// Least and greatest radius of the flakes, per layer, pixels.
+    pub radius: [[f64; 2]; 3],
     /// Opacity of the flakes, per layer.
     pub opacity: [f64; 3],
     /// Length of the nearest layer's motion blur, pixels.
@@ -25,8 +25,6 @@ pub struct Snow {
     pub angle: f64,
     /// Brightness c of the flakes.
     pub brightness: f64,
-    /// Factor on pixel lengths.
-    pub length_scale: f64,
 }
 
 impl Snow {
@@ -36,11 +34,11 @@ impl Snow {
         Self {
             // On a smaller canvas flakes shrink and get more, so that they cover the same share of it.
             flakes: SHARES.map(|share| flakes * share * rng.range([0.5, 1.5]) / setting.length_scale.powi(2)),
-            opacity: RADII.map(|_| rng.range(severity.rising(range.opacity))),
+            radius: range.radius.map(|r| r.map(|r| r * setting.length_scale)),
+            opacity: SHARES.map(|_| rng.range(severity.rising(range.opacity))),
             blur: rng.range(severity.rising(range.blur)) * setting.length_scale,
             angle: rng.range(range.angle),
-            brightness: rng.range([0.92, 1.0]),
-            length_scale: setting.length_scale,
+            brightness: rng.range(range.brightness),
         }
     }
 
@@ -68,13 +66,12 @@ impl Snow {
         let (w, h) = (width + 2 * rx, height + 2 * ry);
         let mut cover = Scratch::zeros(w * h);
         let count = (self.flakes[layer] * (w * h) as f64 / 65536.0).round() as usize;
-        let mut radius = 0.0;
         for _ in 0..count {
-            radius = rng.range(RADII[layer]) * self.length_scale;
-            Flake::draw(radius, w, h, &mut rng).splat(&mut cover, w, h);
+            Flake::draw(rng.range(self.radius[layer]), w, h, &mut rng).splat(&mut cover, w, h);
         }
         if layer == 2 {
-            gaussian(&mut cover, w, h, 0.25 * radius);
+            let [least, greatest] = self.radius[layer];
+            gaussian(&mut cover, w, h, 0.125 * (least + greatest));
         }
         let mut moved = Scratch::zeros(width * height);
         kernel.filter_padded(&cover, width, height, &mut moved);
@@ -86,14 +83,17 @@ impl Snow {
 struct Flake {
     centre: [f64; 2],
     radius: f64,
-    /// Amplitude and phase of the outline's second and third harmonics.
+    /// Amplitudes of the cosine and the sine of the outline's second and third harmonics.
     outline: [[f32; 2]; 2],
 }
 
 impl Flake {
     fn draw(radius: f64, width: usize, height: usize, rng: &mut Rng) -> Self {
         let centre = [rng.range([0.0, width as f64]), rng.range([0.0, height as f64])];
-        let mut harmonic = |most: f64| [rng.range([0.0, most]) as f32, rng.range([0.0, std::f64::consts::TAU]) as f32];
+        let mut harmonic = |most: f64| {
+            let (amplitude, phase) = (rng.range([0.0, most]), rng.range([0.0, std::f64::consts::TAU]));
+            [amplitude * phase.cos(), amplitude * phase.sin()].map(|v| v as f32)
+        };
         Self { centre, radius, outline: [harmonic(0.25), harmonic(0.15)] }
     }
 
@@ -103,17 +103,23 @@ impl Flake {
         let radius = self.radius as f32;
         // Flakes below a pixel cover part of it.
         let full = (2.0 * radius).min(1.0);
+        let [[p2, q2], [p3, q3]] = self.outline;
+        let (cx, cy) = (self.centre[0] as f32, self.centre[1] as f32);
+        let columns = span(self.centre[0], width);
         for y in span(self.centre[1], height) {
-            for x in span(self.centre[0], width) {
-                let (dx, dy) = (x as f32 - self.centre[0] as f32, y as f32 - self.centre[1] as f32);
-                let direction = dy.atan2(dx);
-                let wobble: f32 =
-                    (2..).zip(&self.outline).map(|(n, [a, phase])| a * (n as f32 * direction + phase).cos()).sum();
-                let inside = radius * (1.0 + wobble) - dx.hypot(dy);
+            let dy = y as f32 - cy;
+            for (x, pixel) in columns.clone().zip(&mut cover[y * width..][columns.clone()]) {
+                let dx = x as f32 - cx;
+                let distance = (dx * dx + dy * dy).sqrt();
+                // Cosine and sine of the direction, of its double and of its triple.
+                let (c, s) = (dx / distance.max(1e-6), dy / distance.max(1e-6));
+                let (c2, s2) = (c * c - s * s, 2.0 * c * s);
+                let (c3, s3) = (c2 * c - s2 * s, s2 * c + c2 * s);
+                let wobble = (p2 * c2 - q2 * s2) + (p3 * c3 - q3 * s3);
+                let inside = radius * (1.0 + wobble) - distance;
                 // An edge of one pixel, and a body that thickens inwards over half the radius.
                 let body = (0.55 + 0.9 * inside / radius).clamp(0.0, 1.0);
                 let m = full * body * (inside + 0.5).clamp(0.0, 1.0);
-                let pixel = &mut cover[y * width + x];
                 *pixel = pixel.max(m);
             }
         }

@@ -1,5 +1,6 @@
 //! Under water: per channel `x exp(-b d) + B (1 - exp(-b d))`, with red attenuated most and a bluish or greenish B.
 
+use super::light::Curve;
 use super::{Depth, Setting};
 use crate::{Picture, Rng};
 
@@ -31,9 +32,10 @@ impl Underwater {
         let (width, height) = (picture.width(), picture.height());
         let depth = self.depth.map(width, height, &mut rng);
         for (c, plane) in picture.data_mut().chunks_exact_mut(width * height).enumerate() {
-            let (b, scatter) = (self.attenuation[c] as f32, self.scatter[c] as f32);
+            let transmission = Curve::new(|d| (-self.attenuation[c] * d).exp());
+            let scatter = self.scatter[c] as f32;
             for (v, d) in plane.iter_mut().zip(&*depth) {
-                *v = scatter + (-b * d).exp() * (*v - scatter);
+                *v = scatter + transmission.at(*d) * (*v - scatter);
             }
         }
     }

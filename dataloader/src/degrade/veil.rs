@@ -3,6 +3,7 @@
 
 use defusion_config::synthesis::Veil;
 
+use super::light::Curve;
 use super::rain::Rain;
 use super::{Depth, Setting};
 use crate::{Picture, Rng};
@@ -36,11 +37,11 @@ impl Haze {
     }
 
     /// `profile` makes the distance that light travels from the drawn depth.
-    fn veil(&self, picture: &mut Picture, mut rng: Rng, profile: impl Fn(f32) -> f32) {
+    fn veil(&self, picture: &mut Picture, mut rng: Rng, profile: impl Fn(f64) -> f64) {
         let (width, height) = (picture.width(), picture.height());
         let mut transmission = self.depth.map(width, height, &mut rng);
-        let beta = self.beta as f32;
-        transmission.iter_mut().for_each(|d| *d = (-beta * profile(*d)).exp());
+        let of_depth = Curve::new(|d| (-self.beta * profile(d)).exp());
+        transmission.iter_mut().for_each(|d| *d = of_depth.at(*d));
         let airlight = self.airlight as f32;
         for plane in picture.data_mut().chunks_exact_mut(width * height) {
             for (v, t) in plane.iter_mut().zip(&*transmission) {

@@ -91,6 +91,42 @@ mod tests {
         }
     }
 
+    /// The patches' CIELAB values under D50, as their maker publishes them (charts made before November 2014).
+    #[rustfmt::skip]
+    const LAB: [[f64; 3]; 24] = [
+        [37.986, 13.555, 14.059], [65.711, 18.13, 17.81], [49.927, -4.88, -21.925],
+        [43.139, -13.095, 21.905], [55.112, 8.844, -25.399], [70.719, -33.397, -0.199],
+        [62.661, 36.067, 57.096], [40.02, 10.41, -45.964], [51.124, 48.239, 16.248],
+        [30.325, 22.976, -21.587], [72.532, -23.709, 57.255], [71.941, 19.363, 67.857],
+        [28.778, 14.179, -50.297], [55.261, -38.342, 31.37], [42.101, 53.378, 28.19],
+        [81.733, 4.039, 79.819], [51.935, 49.986, -14.574], [51.038, -28.631, -28.638],
+        [96.539, -0.425, 1.186], [81.257, -0.638, -0.335], [66.766, -0.734, -0.504],
+        [50.867, -0.153, -0.27], [35.656, -0.421, -1.231], [20.461, -0.079, -0.973],
+    ];
+
+    /// CIELAB under D50 of an sRGB value: to XYZ, and to D50 by Bradford's adaptation (the matrix of ICC profiles).
+    fn lab(rgb: u32) -> [f64; 3] {
+        let linear = [16, 8, 0].map(|shift| light::decode(f64::from((rgb >> shift) & 0xFF) / 255.0));
+        const TO_XYZ: [[f64; 3]; 3] =
+            [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]];
+        let white = [0.96422, 1.0, 0.82521];
+        let [x, y, z] = [0, 1, 2].map(|i| {
+            let v = (0..3).map(|j| TO_XYZ[i][j] * linear[j]).sum::<f64>() / white[i];
+            if v > 216.0 / 24389.0 { v.cbrt() } else { (24389.0 / 27.0 * v + 16.0) / 116.0 }
+        });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    #[test]
+    fn patches_are_the_published_colours() {
+        for (i, (rgb, published)) in COLOR_CHECKER.into_iter().zip(LAB).enumerate() {
+            let difference = lab(rgb).iter().zip(published).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+            // Colours differ by the spread between editions of the chart, and cyan lies outside sRGB; greys do neither.
+            let most = if i < 18 { 7.5 } else { 2.0 };
+            assert!(difference < most, "patch {i}: {difference:.1} off {published:?}");
+        }
+    }
+
     #[test]
     fn grey_steps_are_equal_in_density() {
         let density = |i| -light::decode(grey_step(i)).log10();

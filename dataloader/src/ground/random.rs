@@ -68,13 +68,17 @@ pub(super) fn power_law(side: usize, exponent: f64, rng: &mut Rng) -> [Vec<f32>;
     let period = side.next_power_of_two();
     let mut normals = Normals::new(rng.fork(1));
     rng.u64();
-    let frequency = |k: usize| k.min(period - k) as f32;
+    let frequency = |k: usize| k.min(period - k);
     let power = (-exponent / 4.0) as f32;
+    // Of each frequency across and down. Amplitude is the root of power, and f the root of u^2 + v^2.
+    let reach = period / 2 + 1;
+    let mut amplitudes: Vec<f32> =
+        (0..reach * reach).map(|i| ((i % reach).pow(2) + (i / reach).pow(2)) as f32).collect();
+    amplitudes.iter_mut().for_each(|a| *a = a.powf(power));
+    amplitudes[0] = 0.0;
     let mut values: Vec<Complex> = (0..period * period)
         .map(|i| {
-            let (u, v) = (frequency(i % period), frequency(i / period));
-            // Amplitude is the root of power, and f the root of u^2 + v^2.
-            let amplitude = if i == 0 { 0.0 } else { (u * u + v * v).powf(power) };
+            let amplitude = amplitudes[frequency(i / period) * reach + frequency(i % period)];
             [amplitude * normals.next(), amplitude * normals.next()]
         })
         .collect();
@@ -98,7 +102,7 @@ const LEAF_RADII: [f64; 2] = [2.0, 40.0];
 /// A radius whose density falls as r^-3 on [low, high], by inverting its distribution.
 pub(super) fn leaf_radius([low, high]: [f64; 2], rng: &mut Rng) -> f64 {
     let (a, b) = (low.powi(-2), high.powi(-2));
-    (a - rng.f64() * (a - b)).powf(-0.5)
+    (a - rng.f64() * (a - b)).sqrt().recip()
 }
 
 /// Dead leaves, grey or coloured.
@@ -149,86 +153,4 @@ fn leaves(side: usize, colour: bool, rng: &mut Rng) -> Picture {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Mean power of the frequencies whose distance from 0 is in [low, high), with a Hann window against leakage.
-    fn power(plane: &[f32], side: usize, [low, high]: [f64; 2]) -> f64 {
-        let window = |i: usize| 0.5 - 0.5 * (std::f32::consts::TAU * (i as f32 + 0.5) / side as f32).cos();
-        let mean = plane.iter().sum::<f32>() / plane.len() as f32;
-        let mut values: Vec<Complex> =
-            plane.iter().enumerate().map(|(i, v)| [(v - mean) * window(i % side) * window(i / side), 0.0]).collect();
-        spectrum::transform(&mut values, side);
-        let frequency = |k: usize| k.min(side - k) as f64;
-        let (mut sum, mut count) = (0.0, 0);
-        for (i, [re, im]) in values.into_iter().enumerate() {
-            if (low..high).contains(&frequency(i % side).hypot(frequency(i / side))) {
-                sum += f64::from(re * re + im * im);
-                count += 1;
-            }
-        }
-        sum / f64::from(count)
-    }
-
-    /// Slope of log power over log frequency between 4 and 48 cycles of a 128-pixel tile, averaged over draws.
-    fn slope(draw: impl Fn(u64) -> Vec<f32>) -> f64 {
-        let bands: Vec<[f64; 2]> = (0..7).map(|i| [4.0 * 1.426f64.powi(i), 4.0 * 1.426f64.powi(i + 1)]).collect();
-        let mut powers = vec![0.0; bands.len()];
-        for seed in 0..16 {
-            let plane = draw(seed);
-            powers.iter_mut().zip(&bands).for_each(|(sum, band)| *sum += power(&plane, 128, *band));
-        }
-        let points: Vec<[f64; 2]> =
-            bands.iter().zip(powers).map(|([low, high], p)| [(low * high).sqrt().ln(), p.ln()]).collect();
-        let n = points.len() as f64;
-        let [mx, my] = [0, 1].map(|i| points.iter().map(|p| p[i]).sum::<f64>() / n);
-        points.iter().map(|[x, y]| (x - mx) * (y - my)).sum::<f64>()
-            / points.iter().map(|[x, _]| (x - mx).powi(2)).sum::<f64>()
-    }
-
-    #[test]
-    fn power_law_noise_has_the_stated_slope() {
-        for exponent in [0.0, 0.5, 1.0, 2.0] {
-            let found = slope(|seed| power_law(128, exponent, &mut Rng::new(seed, &[])).into_iter().next().unwrap());
-            assert!((found + exponent).abs() < 0.1, "1/f^{exponent}: slope {found}");
-        }
-    }
-
-    /// Power of fractional Brownian motion in the plane falls as f^-(2 H + 2).
-    #[test]
-    fn fractal_noise_has_the_slope_of_its_gain() {
-        for hurst in [0.2f64, 0.8] {
-            let noise = ValueNoise { coarsest: 64.0, finest: 2.0, gain: 2f64.powf(-hurst) };
-            let found = slope(|seed| noise.field(128, 128, &mut Rng::new(seed, &[])).to_vec());
-            assert!((found + 2.0 * hurst + 2.0).abs() < 0.5, "H {hurst}: slope {found}");
-        }
-    }
-
-    #[test]
-    fn leaf_radii_follow_the_inverse_cube() {
-        let mut rng = Rng::new(1, &[]);
-        let n = 200_000;
-        let radii: Vec<f64> = (0..n).map(|_| leaf_radius(LEAF_RADII, &mut rng)).collect();
-        assert!(radii.iter().all(|r| (2.0..=40.0).contains(r)));
-        for limit in [2.5, 4.0, 8.0, 20.0f64] {
-            let share = radii.iter().filter(|r| **r < limit).count() as f64 / f64::from(n);
-            let expected = (0.25 - limit.powi(-2)) / (0.25 - 40f64.powi(-2));
-            assert!((share - expected).abs() < 0.005, "below {limit}: {share}, {expected}");
-        }
-    }
-
-    #[test]
-    fn leaves_fill_the_tile_with_values_of_their_range() {
-        for seed in 0..5 {
-            let tile = dead_leaves(128, &mut Rng::new(seed, &[]));
-            assert!(tile.data().iter().all(|v| (0.25..=0.75).contains(v)));
-            // A leaf is one value: neighbours are mostly equal, and many values occur.
-            let plane = tile.plane(0);
-            let equal = plane.windows(2).filter(|w| w[0] == w[1]).count();
-            let mut distinct: Vec<u32> = plane.iter().map(|v| v.to_bits()).collect();
-            distinct.sort_unstable();
-            distinct.dedup();
-            assert!(equal > plane.len() / 2 && distinct.len() > 200, "{equal} {}", distinct.len());
-        }
-    }
-}
+mod tests;

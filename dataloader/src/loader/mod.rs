@@ -11,6 +11,7 @@
 mod ahead;
 mod batch;
 mod sample;
+mod siblings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

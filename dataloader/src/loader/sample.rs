@@ -4,6 +4,7 @@ use defusion_config::{Config, Degradation, GroundKind, Severity, Stage, Synthesi
 
 use super::LoadError;
 use super::batch::{Batch, Label, Slot};
+use super::siblings::Siblings;
 use crate::plan::{Plan, Purpose, SampleSpec};
 use crate::shard::{DatasetReader, Record};
 use crate::{Picture, degrade, ground, instruction};
@@ -30,6 +31,7 @@ struct Dataset {
     name: String,
     chains: Vec<Vec<Degradation>>,
     reader: DatasetReader,
+    siblings: Siblings,
 }
 
 impl Sampler {
@@ -37,9 +39,10 @@ impl Sampler {
         let data = &config.data;
         let open = |set: &defusion_config::DatasetUse| {
             let url = crate::store::join(&data.shards, &set.name);
-            let reader = DatasetReader::open_split(&url, SPLIT, &data.cache)
-                .map_err(|source| LoadError::Dataset { dataset: set.name.clone(), source })?;
-            Ok::<_, LoadError>(Dataset { name: set.name.clone(), chains: set.synthesize.clone(), reader })
+            let open = DatasetReader::open_split(&url, SPLIT, &data.cache)
+                .and_then(|reader| Ok((Siblings::find(&reader, SPLIT)?, reader)));
+            let (siblings, reader) = open.map_err(|source| LoadError::Dataset { dataset: set.name.clone(), source })?;
+            Ok::<_, LoadError>(Dataset { name: set.name.clone(), chains: set.synthesize.clone(), reader, siblings })
         };
         let datasets = data.datasets.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let remote = datasets.iter().filter(|set| set.reader.is_remote());
@@ -94,7 +97,8 @@ impl Sampler {
             return Err(LoadError::CleanOnly { dataset: set.name.clone(), key: record.key });
         }
         let present = chain.unwrap_or(&record.degradations).clone();
-        let indicated = self.plan.indicated(&spec, &present, chain.is_some());
+        let indicated =
+            self.plan.indicated(&spec, &present, chain.is_some() || set.siblings.divides(spec.image as usize));
         if self.stage == Stage::Diffusion {
             let (lq, target) = match chain {
                 Some(chain) => self.synthetic(&spec, set, &record, chain, &indicated),
@@ -129,8 +133,8 @@ impl Sampler {
         Ok(chain.apply_both(&hq, indicated))
     }
 
-    /// The dataset's own degraded picture, and the clean one where its degradations are indicated; itself where other
-    /// ones are.
+    /// The dataset's own degraded picture, and what it would be without those indicated: the clean picture where they
+    /// are all of them, itself where they are none, else the picture of the same scene with what is left.
     fn real(
         &self,
         spec: &SampleSpec,
@@ -142,10 +146,12 @@ impl Sampler {
         let (x, y, w, h) = self.part(spec, record);
         let pair = set.reader.crop(spec.image as usize, x, y, w, h)?;
         let lq = self.placed(spec, pair.lq);
-        // The plan names all of the degradations present, or none of them.
-        let target = match indicated.iter().any(|d| present.contains(d)) {
-            true => self.placed(spec, pair.hq),
-            false => lq.clone(),
+        let left: Vec<Degradation> = present.iter().copied().filter(|d| !indicated.contains(d)).collect();
+        let target = match set.siblings.with(spec.image as usize, &left) {
+            _ if left.len() == present.len() => lq.clone(),
+            Some(sibling) => self.placed(spec, set.reader.crop(sibling, x, y, w, h)?.lq),
+            // The plan divides only what has siblings.
+            None => self.placed(spec, pair.hq),
         };
         Ok((lq, target))
     }

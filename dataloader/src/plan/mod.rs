@@ -172,9 +172,9 @@ impl Plan {
         }
     }
 
-    /// The indicated set of a sample whose picture is degraded by `present`.
-    pub fn indicated(&self, spec: &SampleSpec, present: &[Degradation], synthetic: bool) -> Vec<Degradation> {
-        indicated(spec.target, present, synthetic, &self.known, &mut spec.rng(Purpose::Indicated))
+    /// The indicated set of a sample whose picture is degraded by `present`, `divisible` into any of them and the rest.
+    pub fn indicated(&self, spec: &SampleSpec, present: &[Degradation], divisible: bool) -> Vec<Degradation> {
+        indicated(spec.target, present, divisible, &self.known, &mut spec.rng(Purpose::Indicated))
     }
 }
 

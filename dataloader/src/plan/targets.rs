@@ -9,7 +9,8 @@ use crate::rng::Rng;
 pub enum TargetKind {
     /// S = D: all is to be removed.
     All,
-    /// S is a strict, non-empty subset of D, where D has two or more and is synthetic; all otherwise.
+    /// S is a strict, non-empty subset of D, where D has two or more and any of them can be removed alone; all
+    /// otherwise.
     Subset,
     /// S is a strict superset of D: all is to be removed.
     Superset,
@@ -49,12 +50,13 @@ fn akin(a: Degradation, b: Degradation) -> bool {
 
 /// The indicated set of a picture degraded by `present`, in the order in which the instruction applies it.
 ///
+/// `divisible`: any part of `present` can be removed alone, as in synthetic chains and in real pictures with siblings.
 /// `known` are the categories that may be named beside those present. Kinds that are impossible (nothing left to name)
 /// become [`TargetKind::All`].
 pub fn indicated(
     kind: TargetKind,
     present: &[Degradation],
-    synthetic: bool,
+    divisible: bool,
     known: &[Degradation],
     rng: &mut Rng,
 ) -> Vec<Degradation> {
@@ -65,7 +67,7 @@ pub fn indicated(
         }
     }
     match kind {
-        TargetKind::Subset if all.len() > 1 && synthetic => {
+        TargetKind::Subset if all.len() > 1 && divisible => {
             let masks = (1u64 << all.len().min(60)) - 2;
             let mask = 1 + rng.below(masks);
             let mut n = 0;
