@@ -180,7 +180,7 @@ impl Encoder {
             }
         }
         h = self.mid.forward(&h, options);
-        self.conv_out.forward(&self.norm_out.forward(&h).silu())
+        self.conv_out.forward(&self.norm_out.forward_silu(&h))
     }
 }
 
@@ -223,6 +223,6 @@ impl Decoder {
                 h = conv.forward(&upsample(&h));
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&h).silu())
+        self.conv_out.forward(&self.norm_out.forward_silu(&h))
     }
 }
