@@ -8,8 +8,9 @@ pub const ENV_DEVICE: &str = "DEFUSION_DEVICE";
 pub const ENV_HEARTBEAT_FD: &str = "DEFUSION_HEARTBEAT_FD";
 /// Environment of a worker: its share of the node's cores, a number of threads.
 pub const ENV_THREADS: &str = "DEFUSION_THREADS";
-/// Environment of a worker: present where what it writes to standard error ends on a terminal. Under `mpirun` it cannot
-/// see that by itself: its standard error is a pipe and its standard output a pseudo-terminal, always.
+/// Environment of rank 0's worker: the terminal that the run is watched on, `/dev/pts/3`, where there is one. Under
+/// `mpirun` it cannot see that by itself: its standard error is a pipe and its standard output a pseudo-terminal, always.
+/// On the way from the launcher through mpirun: `host:/dev/pts/3`.
 pub const ENV_TERMINAL: &str = "DEFUSION_TERMINAL";
 
 /// Colour of the ranks that train, in `MPI_Comm_split` of the world. Every rank splits right after `MPI_Init` and

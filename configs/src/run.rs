@@ -37,15 +37,23 @@ impl Default for Monitor {
 }
 
 /// `defusion evaluate` and validation within training.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
     /// Datasets (folders of shards beside the training ones) that are evaluated; training never reads them.
     pub datasets: Vec<crate::DatasetUse>,
-    /// Steps between validations within training; 0: none.
-    pub every: u64,
-    /// Images per dataset and degradation; 0: all.
+    /// Images per dataset and degradation that `defusion evaluate` scores; 0: all.
     pub images: u64,
+    /// Steps of the diffusion stage between validations within training; 0: none.
+    pub validate_every: u64,
+    /// Images per dataset and degradation that a validation scores; 0: all.
+    pub validate_images: u64,
     /// Score centre crops of this side; 0: full frames.
     pub crop: u32,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { datasets: Vec::new(), images: 0, validate_every: 0, validate_images: 8, crop: 0 }
+    }
 }

@@ -1,7 +1,7 @@
 //! The job: mpirun, run until the training has finished.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -16,11 +16,11 @@ use crate::cpus::CpuList;
 use crate::error::{LaunchError, meaning};
 use crate::heartbeat::{Watch, stage_order};
 use crate::logs::say;
-use crate::mpirun;
 use crate::plan::Plan;
 use crate::report::{Filter, News, Report};
 use crate::restarts::{Decision, Position, Restarts};
 use crate::supervise::{Event, channel, signal, signals};
+use crate::{mpirun, terminal};
 
 /// Time that ranks have to end and to say why, before mpirun is ended over their heads.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
     let env: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let args = mpirun::arguments(request, std::io::stderr().is_terminal(), &env)?;
+    let args = mpirun::arguments(request, terminal::announced().as_deref(), &env)?;
     let (to, events) = channel();
     signals(to.clone())?;
 

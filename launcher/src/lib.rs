@@ -24,6 +24,7 @@ pub mod restarts;
 pub mod spawn;
 pub mod supervise;
 pub mod surplus;
+pub mod terminal;
 pub mod topology;
 
 use std::process::ExitCode;

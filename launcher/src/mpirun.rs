@@ -21,11 +21,16 @@ pub fn find() -> Result<PathBuf, LaunchError> {
     )
 }
 
-/// mpirun's arguments: ranks, places, environment, and this program as every rank's.
+/// mpirun's arguments: ranks, places, environment, and this program as every rank's. `terminal`:
+/// [`crate::terminal::announced`].
 ///
 /// # Errors
 /// Several nodes, but nothing that tells which.
-pub fn arguments(request: &Request, terminal: bool, env: &[(String, String)]) -> Result<Vec<OsString>, LaunchError> {
+pub fn arguments(
+    request: &Request,
+    terminal: Option<&str>,
+    env: &[(String, String)],
+) -> Result<Vec<OsString>, LaunchError> {
     let cluster = &request.config.config.cluster;
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |arg: &str| args.push(arg.into());
@@ -40,9 +45,9 @@ pub fn arguments(request: &Request, terminal: bool, env: &[(String, String)]) ->
     // mpirun would hand the terminal's input to rank 0.
     add("--stdin");
     add("none");
-    for name in [ENV_REPORT].into_iter().chain(terminal.then_some(ENV_TERMINAL)) {
+    for (name, value) in [(ENV_REPORT, "1")].into_iter().chain(terminal.map(|device| (ENV_TERMINAL, device))) {
         add("-x");
-        add(&format!("{name}=1"));
+        add(&format!("{name}={value}"));
     }
     if !cluster.hosts.is_empty() || cluster.nodes > 1 {
         // By name only: mpirun takes the values from its own environment, and they show in no process list.
@@ -133,7 +138,7 @@ mod tests {
             launcher: "/bin/l".into(),
         };
         let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        arguments(&request, false, &env).map(|args| shown(Path::new("mpirun"), &args))
+        arguments(&request, None, &env).map(|args| shown(Path::new("mpirun"), &args))
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One rank of an MPI job: its worker's parent.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::report::Reporter;
 use crate::spawn::{Order, Worker};
 use crate::supervise::{Ending, channel, heartbeats, signals, supervise};
 use crate::topology::{Duty, Place, host_name};
-use crate::{gpus, surplus};
+use crate::{gpus, surplus, terminal};
 
 /// Runs this rank to its end and gives its exit code.
 ///
@@ -79,6 +78,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
 
     let (to, events) = channel();
     signals(to.clone())?;
+    let terminal = terminal::of_rank();
     let mut worker = Worker::start(&Order {
         launcher: &request.launcher,
         program: &request.worker,
@@ -87,7 +87,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
         rank: place.rank,
         device: &device,
         share: &share,
-        terminal: ends_on_a_terminal(reporter),
+        terminal: terminal.as_deref(),
     })?;
     heartbeats(worker.heartbeat, to);
     let mut watch = Watch::new(cluster, Instant::now());
@@ -113,15 +113,4 @@ fn drain(output: Vec<std::thread::JoinHandle<()>>) {
     while Instant::now() < deadline && output.iter().any(|thread| !thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether what this rank writes to standard error is seen on a terminal in the end. mpirun puts a pipe between.
-fn ends_on_a_terminal(reporter: &Reporter) -> bool {
-    if reporter.is_heard() {
-        return std::env::var_os(defusion_config::protocol::ENV_TERMINAL).is_some();
-    }
-    // A bare mpirun on this host: its own standard error.
-    let of_parent = std::fs::read_link(format!("/proc/{}/fd/2", nix::unistd::getppid()));
-    std::io::stderr().is_terminal()
-        || of_parent.is_ok_and(|to| to.starts_with("/dev/pts") || to.starts_with("/dev/tty"))
 }

@@ -34,8 +34,8 @@ pub struct Order<'a> {
     pub device: &'a str,
     /// Its threads and CPUs.
     pub share: &'a Share,
-    /// Whether rank 0's standard error ends on a terminal.
-    pub terminal: bool,
+    /// The terminal that the run is watched on; for rank 0.
+    pub terminal: Option<&'a Path>,
 }
 
 /// A running worker.
@@ -94,8 +94,8 @@ pub fn environment(order: &Order, get: impl Fn(&str) -> Option<String>) -> BTree
         ("MKL_NUM_THREADS", threads),
         ("GLIBC_TUNABLES", tunables(get("GLIBC_TUNABLES"), if cpu { Device::Cpu } else { Device::Cuda })),
     ]);
-    if order.terminal && order.rank == 0 {
-        env.insert(ENV_TERMINAL, "1".into());
+    if let (Some(terminal), 0) = (order.terminal, order.rank) {
+        env.insert(ENV_TERMINAL, terminal.display().to_string());
     }
     // Open MPI waits by spinning; on a CPU it would spin on the cores that compute.
     if cpu && get(YIELD).is_none() {
@@ -147,7 +147,7 @@ mod tests {
             rank,
             device,
             share: &share,
-            terminal: true,
+            terminal: Some(Path::new("/dev/pts/3")),
         };
         environment(&order, |name| vars.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
     }

@@ -2,6 +2,7 @@
 //!
 //! The tests beside this crate drive `defusion` and `defusion-launch` as a user would, in processes of their own.
 
+pub mod object_storage;
 pub mod processes;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ fn losses_agree_at_one_and_two_workers() {
         "diffusion.iterations=8",
         "diffusion.lr={base: 1e-5, min: 1e-6}",
         "monitor.log_every=1",
+        "evaluation.validate_every=4",
     ];
     for (run, workers) in [("one", 1), ("two", 2)] {
         let workers_set = format!("cluster.workers_per_node={workers}");
@@ -29,6 +30,15 @@ fn losses_agree_at_one_and_two_workers() {
         assert_success(&mpirun(workers).args(sandbox.config_args(run, &sets)).output().expect("mpirun runs"));
     }
     let (one, two) = (lines(&sandbox.path("one")), lines(&sandbox.path("two")));
+    let validated = |lines: &[Value]| -> Vec<(u64, f64)> {
+        let chart =
+            |l: &Value| Some((l["step"].as_u64()?, l.get("validation/psnr/photos-test/gaussian_noise")?.as_f64()?));
+        lines.iter().filter_map(chart).collect()
+    };
+    // Two workers each restore a half of the three pictures, padded to equal rounds; the means are of all of them.
+    let (a, b) = (validated(&one), validated(&two));
+    assert_eq!((a.len(), b.len(), a[0].0), (1, 1, 4));
+    assert!((a[0].1 - b[0].1).abs() < 0.01 && a[0].1 > 1.0, "validation: {a:?} with one worker, {b:?} with two");
     let steps = |lines: &[Value]| lines.iter().filter(|l| l.get("loss").is_some()).count();
     assert_eq!(steps(&one), 14);
     assert_eq!(steps(&two), 14);

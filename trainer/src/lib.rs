@@ -20,6 +20,7 @@ pub mod stage;
 mod throughput;
 pub mod torch;
 pub mod train;
+pub mod validation;
 pub mod weights;
 pub mod worker;
 pub mod workers;

@@ -1,5 +1,7 @@
 //! A training job as one rank sees it: config, workers, run folder, monitor, and what the loop asks of them.
 
+use std::ops::ControlFlow;
+
 use defusion_config::{Config, DatasetUse, Resolved, Stage};
 use defusion_dataloader::loader::{Batch, Label, LoadError, Loader};
 use defusion_dataloader::shard::ShardError;
@@ -8,12 +10,14 @@ use defusion_dataloader::verify;
 use tch::Tensor;
 
 use crate::checkpoint::{Attempt, CheckpointError, CheckpointId, Checkpointer, Options, RunFolder, Snapshot};
+use crate::evaluate::{EvaluateError, Slice};
 use crate::heartbeat::Pulse;
 use crate::monitor::{self, Monitor, MonitorError};
 use crate::parallel::{ParallelError, ReduceOp};
 use crate::signals::StopWish;
-use crate::stage::{Grid, StageError, StepReport};
+use crate::stage::{Grid, StageError, StepReport, TrainingStage};
 use crate::throughput::Throughput;
+use crate::validation::Validation;
 use crate::workers::Workers;
 
 /// How a job ended that did not fail.
@@ -34,6 +38,9 @@ pub enum TrainError {
     /// A training step.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The datasets of validation.
+    #[error(transparent)]
+    Validation(#[from] EvaluateError),
     /// Run folder or checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -70,6 +77,7 @@ pub struct Run {
     stop: StopWish,
     loader_threads: usize,
     throughput: Throughput,
+    validation: Option<Validation>,
 }
 
 impl Run {
@@ -94,6 +102,7 @@ impl Run {
         let options = Options::from(&config.checkpoints);
         let checkpointer = Checkpointer::new(folder.clone(), attempt.clone(), rank, world, options);
         Ok(Self {
+            validation: Validation::open(config)?,
             pulse: Pulse::from_environment(),
             throughput: Throughput::new(),
             resolved,
@@ -223,9 +232,9 @@ impl Run {
         let mut entries = self.mean_over_ranks(&report.values)?;
         entries.push(("lr", report.lr));
         entries.extend(self.throughput.take());
-        entries.push(("samples_digest", self.samples_digest(batch)?));
+        let audit = [("samples_digest", self.samples_digest(batch)?)];
         if let Some(monitor) = &mut self.monitor {
-            monitor.log(done, &entries);
+            monitor.log(done, &entries, &audit);
         }
         Ok(())
     }
@@ -264,6 +273,48 @@ impl Run {
                 let rows: Vec<&Tensor> = grid.rows.iter().collect();
                 monitor.images(done, grid.name, &monitor::Grid::compose(grid.name, &rows)?);
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a validation is due after `done` of `iterations` steps.
+    pub fn validation_due(&self, done: u64, iterations: u64) -> bool {
+        self.validation.as_ref().is_some_and(|validation| validation.due(done, iterations))
+    }
+
+    /// Scores the moving averages on held-out pictures, all ranks together. Breaks off where any rank was asked to stop.
+    ///
+    /// # Errors
+    /// A picture that cannot be read or restored, a collective's, the monitor's.
+    pub fn validate(&mut self, stage: &mut dyn TrainingStage, done: u64) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else { return Ok(()) };
+        let (collective, stop, pulse) = (self.workers.collective(), &self.stop, &mut self.pulse);
+        let slice = Slice { rank: collective.rank(), world: collective.size() };
+        let mut failed = None;
+        let totals = stage.validate(validation.plan(), slice, &mut |_| {
+            pulse.beat("validating", done);
+            match collective.any(stop.made(), "stop validating?") {
+                Ok(false) => ControlFlow::Continue(()),
+                Ok(true) => ControlFlow::Break(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        // Its time is not the next steps'.
+        self.throughput.take();
+        let Some(mut totals) = totals else { return Ok(()) };
+        let mut sums = Tensor::f_from_slice(totals.values_mut())?;
+        collective.all_reduce(&mut sums, ReduceOp::Sum, "validation")?;
+        totals.values_mut().copy_from_slice(&Vec::<f64>::try_from(sums)?);
+        let charts = validation.charts(&totals);
+        let (before, after) = validation.mean_psnr(&totals);
+        if let Some(monitor) = &mut self.monitor {
+            let charts: Vec<(&str, f64)> = charts.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            monitor.charts(done, &charts);
+            monitor.say(&format!("validation at step {done}: mean PSNR {before:.2} -> {after:.2} dB"));
         }
         Ok(())
     }

@@ -60,6 +60,9 @@ fn train_stage(
         if run.images_due(done) {
             run.show(done, &stage.pictures(&batch)?)?;
         }
+        if run.validation_due(done, iterations) {
+            run.validate(stage, done)?;
+        }
         let stop = run.all_agree_to_stop()?;
         if stop || run.checkpoint_due(done, iterations) {
             run.checkpoint(&stage.snapshot(done))?;

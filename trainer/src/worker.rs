@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use defusion_config::protocol::{ENV_DEVICE, ENV_THREADS, EXIT_DIVERGED, EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 use defusion_config::{Override, Resolved};
+use defusion_dataloader::loader::LoadError;
 use tch::Device;
 
 use crate::checkpoint::CheckpointError;
+use crate::evaluate::EvaluateError;
 use crate::run::{Run, TrainError};
 use crate::signals::StopWish;
 use crate::stage::StageError;
@@ -83,10 +85,19 @@ fn device() -> Device {
 
 /// Whether starting again can help, as the launcher wants to know.
 fn exit_code(error: &TrainError) -> i32 {
+    let of_the_moment = match error {
+        TrainError::Load(LoadError::Dataset { source, .. } | LoadError::Sample { source, .. })
+        | TrainError::Shard(source)
+        | TrainError::Validation(EvaluateError::Shard { source, .. })
+        | TrainError::Stage(StageError::Validation(EvaluateError::Shard { source, .. })) => source.may_pass(),
+        _ => false,
+    };
     match error {
+        _ if of_the_moment => EXIT_FAILED,
         TrainError::Stage(StageError::Diverged { .. }) => EXIT_DIVERGED,
-        TrainError::Stage(StageError::Weights(_))
+        TrainError::Stage(StageError::Weights(_) | StageError::Validation(_))
         | TrainError::Load(_)
+        | TrainError::Validation(_)
         | TrainError::Shard(_)
         | TrainError::Elsewhere(_) => EXIT_USAGE,
         TrainError::Checkpoint(CheckpointError::OtherConfig { .. } | CheckpointError::NoneUsable { .. }) => EXIT_USAGE,

@@ -15,7 +15,8 @@ fn run(folder: &RunFolder, stage: Stage, from: u64, to: u64, salt: f64) {
     let attempt = folder.claim("digest").unwrap();
     let mut monitor = Monitor::open(folder, &attempt, 0, stage, from, 1000).unwrap();
     for step in from + 1..=to {
-        monitor.log(step, &[("loss", step as f64 / 100.0 + salt), ("lr", 1e-4), ("vq/nan", f64::NAN)]);
+        let values = [("loss", step as f64 / 100.0 + salt), ("lr", 1e-4), ("vq/nan", f64::NAN)];
+        monitor.log(step, &values, &[("samples_digest", step as f64)]);
     }
     if to >= 20 {
         monitor.images(20, "restored", &pictures());
@@ -48,6 +49,7 @@ fn check_metrics(folder: &RunFolder) {
     let loss: BTreeMap<u64, Option<f64>> =
         lines.iter().filter(|l| l.stage == Stage::Diffusion).map(|l| (l.step, l.values["loss"])).collect();
     assert_eq!((loss[&20], loss[&21], lines[0].values["vq/nan"]), (Some(0.2), Some(0.21 + 0.5), None));
+    assert_eq!(lines[1].values["samples_digest"], Some(2.0));
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn other_ranks_write_nothing() {
     let folder = RunFolder::open(&dir.path().join("run").display().to_string()).unwrap();
     let attempt = RunFolder::open("memory://other/run").unwrap().claim("digest").unwrap();
     let mut monitor = Monitor::open(&folder, &attempt, 1, Stage::Diffusion, 0, 10).unwrap();
-    monitor.log(1, &[("loss", 1.0)]);
+    monitor.log(1, &[("loss", 1.0)], &[]);
     monitor.progress(1);
     monitor.images(1, "restored", &pictures());
     monitor.flush().unwrap();
@@ -106,7 +108,7 @@ fn long_logs_on_an_object_store_go_in_bounded_segments() {
     let names: Vec<String> = (0..40).map(|i| format!("figure_number_{i:02}")).collect();
     for step in 1..=2_000 {
         let values: Vec<(&str, f64)> = names.iter().map(|n| (n.as_str(), 0.1 + step as f64)).collect();
-        monitor.log(step, &values);
+        monitor.log(step, &values, &[]);
     }
     monitor.flush().unwrap();
     let objects = |name: &str| folder.runtime().block_on(folder.store().list(name)).unwrap();
@@ -134,7 +136,7 @@ def read(path):
         "image": image and [image.step, image.width, image.height, *pixels.getpixel((5, 5)), *pixels.getpixel((25, 5)),
                             *pixels.getpixel((5, 25))],
         "images": [e.step for e in events.Images(tags["images"][0])] if image else [],
-        "wall": min(e.wall_time for e in events.Scalars("loss")),
+        "wall": min(e.wall_time for e in events.Scalars("train/loss")),
     }
 print(json.dumps({stage: read(sys.argv[1] + "/tensorboard/" + stage) for stage in ("tokenizer", "diffusion")}))
 "#;
@@ -159,14 +161,18 @@ fn oracle_tensorboard_reads_the_events() {
         let points = |stage: &str, tag: &str| -> Vec<(u64, f64)> {
             serde_json::from_value(read[stage]["scalars"][tag].clone()).unwrap()
         };
-        let loss = points("diffusion", "loss");
+        let loss = points("diffusion", "train/loss");
         assert_eq!(loss.iter().map(|p| p.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
         for (step, value) in loss {
             let want = step as f64 / 100.0 + if step > 20 { 0.5 } else { 0.0 };
             assert_eq!(value, f64::from(want as f32), "step {step}");
         }
-        assert_eq!(points("tokenizer", "loss").len(), 40);
-        assert_eq!(points("tokenizer", "lr")[0], (1, f64::from(1e-4f32)));
+        assert_eq!(points("tokenizer", "train/loss").len(), 40);
+        assert!(
+            read["tokenizer"]["scalars"].get("train/samples_digest").is_none(),
+            "what is for programs has no chart"
+        );
+        assert_eq!(points("tokenizer", "train/lr")[0], (1, f64::from(1e-4f32)));
         assert_eq!(read["diffusion"]["nan"], serde_json::json!(vec![true; 30]));
         assert_eq!(read["diffusion"]["image"], serde_json::json!([20, 38, 38, 255, 0, 0, 0, 255, 0, 0, 0, 255]));
         assert!(read["diffusion"]["wall"].as_f64().unwrap() > 1.7e9);

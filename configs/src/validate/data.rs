@@ -27,6 +27,11 @@ pub(super) fn validate(c: &Config) -> Result<(), Problem> {
     for set in &c.evaluation.datasets {
         ensure!(set.weight == 1.0, "evaluation.datasets.weight", "has no meaning here (dataset {})", set.name);
     }
+    ensure!(
+        c.evaluation.validate_every == 0 || !c.evaluation.datasets.is_empty(),
+        "evaluation.validate_every",
+        "needs evaluation.datasets to validate on"
+    );
     within("evaluation.crop", c.evaluation.crop, 0, LARGEST_PICTURE)?;
 
     let (levels, unit) = unit(c.model.unet.channel_mult.len());

@@ -61,6 +61,12 @@ pub enum ShardError {
 }
 
 impl ShardError {
+    /// Whether trying again later can help: a store that does not answer, a disk that is full. What is wrong with the data
+    /// itself stays wrong.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Failed { .. }) | Self::Cache { .. })
+    }
+
     pub(crate) fn shard(file: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::Shard { file: file.into(), message: message.to_string() }
     }

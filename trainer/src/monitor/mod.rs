@@ -94,10 +94,20 @@ impl Monitor {
     }
 
     /// Writes one line of figures for `step`. The names `loss`, `lr`, `samples_per_s`, `data_wait` (share of time, 0 to
-    /// 1) and `grad_norm` also show in the progress line.
-    pub fn log(&mut self, step: u64, values: &[(&str, f64)]) {
+    /// 1) and `grad_norm` also show in the progress line. `audit` is for programs: it goes to `metrics.jsonl` only, since
+    /// nobody needs a chart of it.
+    pub fn log(&mut self, step: u64, values: &[(&str, f64)], audit: &[(&str, f64)]) {
         let Some(lead) = &mut self.0 else { return };
         lead.progress.log(step, values);
+        let now = unix_seconds();
+        let events = lead.events.append(&tensorboard::scalars(now, step, values));
+        let metrics = lead.metrics.append(&jsonl::line(lead.stage, step, now, &[values, audit].concat()));
+        lead.note(events.and(metrics));
+    }
+
+    /// Writes figures that belong to no log line, such as a validation's.
+    pub fn charts(&mut self, step: u64, values: &[(&str, f64)]) {
+        let Some(lead) = &mut self.0 else { return };
         let now = unix_seconds();
         let events = lead.events.append(&tensorboard::scalars(now, step, values));
         let metrics = lead.metrics.append(&jsonl::line(lead.stage, step, now, values));

@@ -1,11 +1,17 @@
-//! The progress of a stage on stderr: a bar on a terminal, plain lines otherwise.
+//! The progress of a stage: a bar on the terminal that the run is watched on, plain lines on stderr otherwise.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
+use console::Term;
 use defusion_config::Stage;
-use indicatif::{ProgressBar, ProgressStyle};
+use defusion_config::protocol::ENV_TERMINAL;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// As often as a reader can follow, and seldom enough to cost nothing.
+const REDRAWS_PER_SECOND: u8 = 4;
 /// Weight of the newest interval in the rate that the remaining time is estimated from.
 const SMOOTHING: f64 = 0.3;
 
@@ -19,8 +25,10 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn start(stage: Stage, resume_step: u64, total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total).with_prefix(stage.name()).with_position(resume_step);
+        let bar = terminal().map(|terminal| {
+            let target = ProgressDrawTarget::term(terminal, REDRAWS_PER_SECOND);
+            let bar = ProgressBar::with_draw_target(Some(total), target);
+            let bar = bar.with_prefix(stage.name()).with_position(resume_step);
             // The template is a constant that parses (tested below).
             bar.set_style(style().unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
@@ -38,7 +46,7 @@ impl Progress {
     /// Shows a line, above the bar where there is one.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
         }
     }
@@ -63,6 +71,18 @@ impl Drop for Progress {
             bar.abandon();
         }
     }
+}
+
+/// The terminal to draw on. Under mpirun standard error is a pipe, and the launcher says which terminal is behind it.
+fn terminal() -> Option<Term> {
+    if std::io::stderr().is_terminal() {
+        return Some(Term::buffered_stderr());
+    }
+    let device = std::env::var_os(ENV_TERMINAL)?;
+    // It must not become this process' controlling terminal.
+    let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(device);
+    let device = open.ok().filter(IsTerminal::is_terminal)?;
+    Some(Term::read_write_pair(device.try_clone().ok()?, device))
 }
 
 fn style() -> Result<ProgressStyle, indicatif::style::TemplateError> {

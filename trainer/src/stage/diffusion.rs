@@ -1,5 +1,7 @@
 //! Stage 2: one training step of the degradation diffusion (paper, section 4.2, equation 11).
 
+use std::ops::ControlFlow;
+
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Tensor, nn};
@@ -11,11 +13,12 @@ use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
 use crate::diffusion::objective::q_sample;
 use crate::diffusion::schedule::Schedule;
+use crate::evaluate::{self, EvaluateError, Plan, Slice, Totals};
 use crate::model::ForwardOptions;
 use crate::model::defusion::DefusionUnet;
 use crate::model::import;
 use crate::model::tokenizer::{Tokenizer, zero_share};
-use crate::restore::restore_batch;
+use crate::restore::{Restorer, restore_batch};
 use crate::workers::Workers;
 
 /// The networks, optimizer and moving average of stage 2, and the frozen tokenizer that conditions it.
@@ -140,7 +143,25 @@ impl TrainingStage for DiffusionTraining {
         let _no_grad = tch::no_grad_guard();
         self.try_pictures(batch).map_err(|e| EngineError::from(e).at(Stage::Diffusion, 0))
     }
+
+    fn validate(
+        &mut self,
+        plan: &Plan,
+        slice: Slice,
+        after_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Totals>, StageError> {
+        let Self { engine, unet, tokenizer, config, .. } = self;
+        let device = engine.device();
+        let outcome = engine.with_average(|| -> Result<_, EvaluateError> {
+            let restorer = Restorer::new(tokenizer, unet, config, device, VALIDATION_BATCH)?;
+            evaluate::run(plan, &restorer, &evaluate::Options::default(), slice, after_batch)
+        })?;
+        Ok(outcome.map(|outcome| outcome.totals))
+    }
 }
+
+/// Pictures and tiles that the U-Net sees at once in validation.
+const VALIDATION_BATCH: usize = 8;
 
 impl DiffusionTraining {
     fn try_pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, tch::TchError> {

@@ -9,12 +9,15 @@ pub use diffusion::DiffusionTraining;
 pub use engine::{Clock, Engine, EngineError, EngineOptions, Times, Update};
 pub use tokenizer::TokenizerTraining;
 
+use std::ops::ControlFlow;
+
 use defusion_config::Stage;
 use defusion_dataloader::Rng;
 use defusion_dataloader::loader::Batch;
 use tch::{Device, Tensor};
 
 use crate::checkpoint::Snapshot;
+use crate::evaluate::{EvaluateError, Plan, Slice, Totals};
 
 /// Why a step could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,9 @@ pub enum StageError {
     /// Weights given do not fit.
     #[error("{0}")]
     Weights(String),
+    /// Validation.
+    #[error("validation: {0}")]
+    Validation(#[from] EvaluateError),
     /// A checkpoint lacks something or holds it in another shape.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
@@ -105,6 +111,18 @@ pub trait TrainingStage {
     /// # Errors
     /// [`StageError`].
     fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError>;
+
+    /// Restores and scores a slice of `plan` with the moving averages; `after_batch` as in [`crate::evaluate::run`].
+    /// `None` where it broke off, and in a stage that restores nothing.
+    ///
+    /// # Errors
+    /// [`StageError::Validation`].
+    fn validate(
+        &mut self,
+        plan: &Plan,
+        slice: Slice,
+        after_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Totals>, StageError>;
 }
 
 /// `[len, 3, side, side]` float32 on `device` from a batch's plain memory.

@@ -1,6 +1,8 @@
 //! Stage 1: one training step of the degradation tokenizer and its discriminator (paper, section 3.2; taming-transformers,
 //! `VQLPIPSWithDiscriminator`).
 
+use std::ops::ControlFlow;
+
 use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Reduction, Tensor, nn};
@@ -9,6 +11,7 @@ use super::engine::{Clock, Engine, EngineError, EngineOptions};
 use super::{Grid, StageError, StepReport, TrainingStage, picture_tensor};
 use crate::amp::autocast;
 use crate::checkpoint::Snapshot;
+use crate::evaluate::{Plan, Slice, Totals};
 use crate::model::discriminator::Discriminator;
 use crate::model::import;
 use crate::model::lpips::Lpips;
@@ -232,6 +235,15 @@ impl TrainingStage for TokenizerTraining {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StageError> {
         self.generator.load(snapshot)?;
         Ok(self.critic.load(snapshot)?)
+    }
+
+    fn validate(
+        &mut self,
+        _plan: &Plan,
+        _slice: Slice,
+        _after_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Totals>, StageError> {
+        Ok(None)
     }
 
     fn pictures(&mut self, batch: &Batch) -> Result<Vec<Grid>, StageError> {
