@@ -166,12 +166,14 @@ fn recomputing_blocks_keeps_at_least_their_inputs() {
 #[test]
 fn a_budget_keeps_the_wide_blocks_and_as_much_as_fits() {
     let budget = |gib: f64| {
-        let changes = ["diffusion.step.activation_checkpointing=budget".into(), format!("diffusion.step.activation_gib={gib}")];
+        let changes =
+            ["diffusion.step.activation_checkpointing=budget".into(), format!("diffusion.step.activation_gib={gib}")];
         recipe("a100x8.yaml", &changes.each_ref().map(String::as_str))
     };
     let activations = |config: &Config| size::memory(config, Stage::Diffusion).activations;
     let below = |config: &Config| size::recompute_below_in(config, Stage::Diffusion);
-    let (whole, blocks) = (recipe("a100x8.yaml", &[]), recipe("a100x8.yaml", &["diffusion.step.activation_checkpointing=block"]));
+    let (whole, blocks) =
+        (recipe("a100x8.yaml", &[]), recipe("a100x8.yaml", &["diffusion.step.activation_checkpointing=block"]));
     assert_eq!((below(&whole), below(&blocks)), (0, u64::MAX));
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let (most, least) = (gib(activations(&whole)), gib(activations(&blocks)));

@@ -68,7 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
         let mut clock = Clock::start();
         engine.begin_step()?;
-        let predicted = autocast(Device::Cpu, Precision::Bf16, || unet.forward(&x, &t, &Conditions::default(), &forward))?;
+        let predicted =
+            autocast(Device::Cpu, Precision::Bf16, || unet.forward(&x, &t, &Conditions::default(), &forward))?;
         let loss = (&eps - predicted.narrow(1, 0, 3).to_kind(Kind::Float)).square().mean(Kind::Float);
         engine.backward(&loss, true, &mut clock)?;
         let update = engine.update(i, 1e-4, 1.0, &mut clock)?;

@@ -44,7 +44,8 @@ fn errors(case: &Case) -> Vec<f64> {
     let film = case.film.then(|| (normal(&[b, 2 * c]) * 0.5).to_kind(case.kind));
     let dy = normal(&case.shape).to_kind(case.kind);
 
-    let leaves: Vec<Tensor> = [Some(&x), Some(&weight), Some(&bias), film.as_ref()].into_iter().flatten().map(Tensor::copy).collect();
+    let leaves: Vec<Tensor> =
+        [Some(&x), Some(&weight), Some(&bias), film.as_ref()].into_iter().flatten().map(Tensor::copy).collect();
     let exact: Vec<Tensor> = leaves.iter().map(|t| t.to_kind(Kind::Double).set_requires_grad(true)).collect();
     let leaves: Vec<Tensor> = leaves.into_iter().map(|t| t.set_requires_grad(true)).collect();
 
@@ -62,13 +63,13 @@ fn errors(case: &Case) -> Vec<f64> {
 fn values_and_gradients_are_those_of_float64() {
     for shape in [[2, 64, 9, 7], [3, 96, 8, 8], [1, 320, 16, 16], [4, 32, 1, 1]] {
         for (film, silu) in [(false, false), (false, true), (true, true), (true, false)] {
-            // One value a group has no deviation: the gradient of x is nothing but rounding.
+            // One value a group has no deviation: the gradients of x and of the weight are nothing but rounding.
             let rounding_only = shape == [4, 32, 1, 1];
             for (kind, limit) in [(Kind::Float, 2e-6), (Kind::BFloat16, 8e-3)] {
                 let case = Case { shape, kind, film, silu, mean: 0.5 };
                 let mut errors = errors(&case);
                 if rounding_only {
-                    errors.remove(1);
+                    errors.drain(1..3);
                 }
                 let worst = errors.iter().copied().fold(0.0, f64::max);
                 assert!(worst < limit, "{shape:?} {kind:?} film {film} silu {silu}: {errors:?}");

@@ -124,7 +124,11 @@ pub fn recompute_below_in(config: &Config, stage: Stage) -> u64 {
     let (net, step, micro) = match stage {
         Stage::Tokenizer => {
             let (stage, size) = (&config.tokenizer, config.data.grounds.size);
-            (tokenizer(&config.model.tokenizer, size), &stage.step, micro_batch(config, stage.global_batch, &stage.step))
+            (
+                tokenizer(&config.model.tokenizer, size),
+                &stage.step,
+                micro_batch(config, stage.global_batch, &stage.step),
+            )
         }
         Stage::Diffusion => {
             let stage = &config.diffusion;

@@ -18,6 +18,12 @@ HERE = Path(__file__).resolve().parent
 RANKS = 2
 PRECISIONS = ["fp32", "bf16"]
 MEMORY = ["contiguous", "channels_last"]
+# As defusion-launch starts its workers (launcher/src/spawn.rs).
+MALLOC = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184:"
+    "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"
+}
+WORKER = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMP_NUM_THREADS": "1", **MALLOC}
 
 
 def free_port() -> str:
@@ -33,8 +39,8 @@ def report(text: str) -> dict:
     return json.loads(lines[-1])
 
 
-def peer(ranks: int, *args: str) -> dict:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+def peer(ranks: int, *args: str, tuned: bool = False) -> dict:
+    env = {**os.environ, **(MALLOC if tuned else {}), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     # Python brings its own libtorch, which is the same one.
     env.pop("LD_LIBRARY_PATH", None)
     command = [sys.executable, str(HERE / "peer.py"), *args]
@@ -51,7 +57,7 @@ def peer(ranks: int, *args: str) -> dict:
 def engine(binary: str, ranks: int, *args: str) -> dict:
     start = ["mpirun", "-n", str(ranks), "--host", f"localhost:{ranks}", "--bind-to", "none"] if ranks > 1 else []
     command = [*start, binary, "--ranks", str(ranks), *args]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env={**os.environ, **WORKER}, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"failed: {' '.join(command)}")
     return report(done.stdout)
@@ -75,7 +81,7 @@ def check(binary: str) -> None:
                 sys.exit(f"{style}: losses differ: {pairs}")
 
 
-def measure(binary: str, rounds: int, steps: int) -> dict[str, list[dict]]:
+def measure(binary: str, rounds: int, steps: int, tuned: bool) -> dict[str, list[dict]]:
     count = ["--steps", str(steps)]
     variants = {}
     for p in PRECISIONS:
@@ -83,8 +89,8 @@ def measure(binary: str, rounds: int, steps: int) -> dict[str, list[dict]]:
             variants[f"engine {p}, ranks {ranks}"] = lambda p=p, n=ranks: engine(binary, n, "--precision", p, *count)
         for m in MEMORY:
             args = ("--memory", m, "--precision", p, *count)
-            variants[f"DDP {p} {m}, ranks {RANKS}"] = lambda args=args: peer(RANKS, *args)
-    variants[f"guided-diffusion's defaults, ranks {RANKS}"] = lambda: peer(RANKS, "--style", "einsum", *count)
+            variants[f"DDP {p} {m}, ranks {RANKS}"] = lambda args=args: peer(RANKS, *args, tuned=tuned)
+    variants[f"guided-diffusion's defaults, ranks {RANKS}"] = lambda: peer(RANKS, "--style", "einsum", *count, tuned=tuned)
     reports = {name: [] for name in variants}
     for _ in range(rounds):
         for name, run in variants.items():
@@ -120,10 +126,11 @@ def main() -> None:
     parser.add_argument("--binary", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--json")
+    parser.add_argument("--peers-malloc", action="store_true", help="give PyTorch the engine's malloc settings too")
+    parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
     check(args.binary)
-    result = figures(measure(args.binary, args.rounds, args.steps))
+    result = figures(measure(args.binary, args.rounds, args.steps, args.peers_malloc))
     machine = json.loads(subprocess.check_output([sys.executable, str(HERE / "peak.py")], text=True))
     for p in PRECISIONS:
         rate = machine["operations"] / result["step_s"][f"engine {p}, ranks 1"]

@@ -57,7 +57,7 @@ def main() -> None:
         dist.init_process_group("gloo")
         # guided-diffusion's own arguments are the defaults but for the bucket size.
         extra = {"gradient_as_bucket_view": True, "static_graph": True} if ours else {"bucket_cap_mb": 128}
-        network = DistributedDataParallel(model, broadcast_buffers=False, **extra)
+        network = DistributedDataParallel(model, **extra)
 
     losses, seconds = [], []
     for i in range(args.warm_up + args.steps):

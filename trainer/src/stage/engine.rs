@@ -218,13 +218,7 @@ impl Engine {
     ///
     /// # Errors
     /// A collective's, libtorch's, or too many non-finite steps in a row.
-    pub fn update(
-        &mut self,
-        step: u64,
-        lr: f64,
-        clip_norm: f64,
-        clock: &mut Clock,
-    ) -> Result<Update, EngineError> {
+    pub fn update(&mut self, step: u64, lr: f64, clip_norm: f64, clock: &mut Clock) -> Result<Update, EngineError> {
         let report = self.parallel.finish()?;
         clock.times.exposed_all_reduce += clock.lap().as_secs_f64();
         let reductions = report.buckets.iter().map(|timing| timing.ended - timing.started);
