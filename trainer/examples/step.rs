@@ -32,6 +32,9 @@ struct Args {
     /// Steps that are counted.
     #[arg(long, default_value_t = 5)]
     steps: u64,
+    /// Size of an all-reduce bucket, MiB.
+    #[arg(long, default_value_t = StepOptions::default().bucket_mib)]
+    bucket_mib: f64,
     /// Write weights and batch here first, so that others can compute the same.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -106,7 +109,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let parameters: usize = vars.trainable_variables().iter().map(Tensor::numel).sum();
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let step = StepOptions { precision: args.precision, ..StepOptions::default() };
+    let step =
+        StepOptions { precision: args.precision, bucket_mib: args.bucket_mib, ..StepOptions::default() };
     let options = EngineOptions { adam: &adam, step: &step, ema_decay: Some(0.9999) };
     let mut engine = Engine::new("", vars, &workers, &options)?;
     let forward = ForwardOptions::recomputing(0);
