@@ -109,13 +109,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let parameters: usize = vars.trainable_variables().iter().map(Tensor::numel).sum();
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let step =
-        StepOptions { precision: args.precision, bucket_mib: args.bucket_mib, ..StepOptions::default() };
+    let step = StepOptions { precision: args.precision, bucket_mib: args.bucket_mib, ..StepOptions::default() };
     let options = EngineOptions { adam: &adam, step: &step, ema_decay: Some(0.9999) };
     let mut engine = Engine::new("", vars, &workers, &options)?;
     let forward = ForwardOptions::recomputing(0);
 
-    let (mut seconds, mut losses, mut times) = (Vec::new(), Vec::new(), Times::default());
+    let (mut seconds, mut losses, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..args.warm_up + args.steps {
         let begun = Instant::now();
         let mut clock = Clock::start();
@@ -129,20 +128,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         losses.push(update.loss.double_value(&[]));
         if i >= args.warm_up {
             seconds.push(begun.elapsed().as_secs_f64());
-            times += clock.times;
+            times.push(clock.times);
         }
     }
     if workers.rank() == 0 {
-        let mean = |total: f64| total / args.steps as f64;
+        let each = |part: fn(&Times) -> f64| times.iter().map(part).collect::<Vec<f64>>();
         let report = serde_json::json!({
             "parameters": parameters,
             "losses": losses,
             "step_s": seconds,
-            "forward_s": mean(times.forward),
-            "backward_s": mean(times.backward),
-            "exposed_all_reduce_s": mean(times.exposed_all_reduce),
-            "all_reduce_s": mean(times.all_reduce),
-            "optimizer_s": mean(times.optimizer),
+            "forward_s": each(|t| t.forward),
+            "backward_s": each(|t| t.backward),
+            "exposed_all_reduce_s": each(|t| t.exposed_all_reduce),
+            "all_reduce_s": each(|t| t.all_reduce),
+            "optimizer_s": each(|t| t.optimizer),
         });
         println!("{report}");
     }

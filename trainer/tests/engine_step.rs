@@ -1,6 +1,7 @@
 //! The engine's step in bfloat16: what it keeps stays float32, and it is the same every time.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use defusion_config::{Adam, Precision, StepOptions, UnetArch};
 use defusion_trainer::amp::autocast;
@@ -25,12 +26,19 @@ fn network() -> (BTreeMap<String, Tensor>, VarStore, Unet) {
     tch::manual_seed(11);
     let vars = VarStore::new(Device::Cpu);
     let unet = Unet::new(&vars.root(), &arch);
-    let weights = vars.variables().into_iter().collect();
+    let weights: BTreeMap<String, Tensor> = vars.variables().into_iter().collect();
+    // Layers that start at zero let no gradient through.
+    for weight in weights.values().filter(|w| w.dim() > 1) {
+        let _ = tch::no_grad(|| weight.shallow_clone().uniform_(-0.1, 0.1));
+    }
     (weights, vars, unet)
 }
 
 /// The weights as they were, and after `steps` steps at learning rate `lr`; and their moving averages.
 fn train(steps: u64, lr: f64) -> [BTreeMap<String, Tensor>; 3] {
+    // libtorch's generator is the process's: tests that draw from it take turns.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
     let (weights, vars, unet) = network();
     let before: BTreeMap<String, Tensor> = weights.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect();
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };

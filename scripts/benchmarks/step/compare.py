@@ -102,7 +102,7 @@ def figures(reports: dict[str, list[dict]]) -> dict:
     seconds = {name: statistics.median(s for r in found for s in r["step_s"]) for name, found in reports.items()}
 
     def part(name: str, key: str) -> float:
-        return statistics.median(r[key] for r in reports[name])
+        return statistics.median(value for r in reports[name] for value in r[key])
 
     result = {"step_s": seconds}
     for p in PRECISIONS:
