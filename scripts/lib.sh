@@ -87,6 +87,17 @@ pinned_wheels() {
     --dest "$2" --requirement "$1"
 }
 
+make_oracles() {
+  python3 -m venv --clear "$DEPS/oracles"
+  "$DEPS/oracles/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir \
+    --requirement tests/oracles/requirements.txt
+}
+
+# PyTorch and the other implementations that tests and benchmarks compare with, in .deps/oracles.
+python_oracles() {
+  once "$DEPS/oracles" "$(python3 --version) $(digest tests/oracles/requirements.txt)" "Python's oracles" make_oracles
+}
+
 # One script at a time works on .deps; the lock is free again when the script ends.
 lock_deps() {
   exec 9>"$DEPS/lock"

@@ -7,8 +7,10 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 3] = ["src/torch/cpp/shim.cpp", "src/torch/cpp/autograd.cpp", "src/torch/cpp/stream.cpp"];
-const HEADER: &str = "src/torch/cpp/shim.h";
+const FOLDER: &str = "src/torch/cpp";
+const SOURCES: [&str; 6] = ["shim.cpp", "autograd.cpp", "norm.cpp", "attention.cpp", "upsample.cpp", "stream.cpp"];
+/// Compiled once for each instruction set.
+const KERNELS: [&str; 2] = ["norm_kernels.cpp", "attention_kernels.cpp"];
 
 fn main() {
     let lib = PathBuf::from(
@@ -27,10 +29,13 @@ fn compile(lib: &Path) {
     // The same two variables that torch-sys reads, with the same defaults.
     let home = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from).unwrap_or_else(|| lib.join(".."));
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    for file in SOURCES.iter().chain([&HEADER]) {
-        println!("cargo:rerun-if-changed={file}");
+    println!("cargo:rerun-if-changed={FOLDER}");
+    let x86 = env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64");
+    let mut build = cc::Build::new();
+    if x86 {
+        build.define("DFX_X86", None);
     }
-    cc::Build::new()
+    build
         .cpp(true)
         .pic(true)
         .std("c++20")
@@ -40,8 +45,27 @@ fn compile(lib: &Path) {
         .define("GLOG_USE_GLOG_EXPORT", None)
         // libtorch's own headers are full of them.
         .warnings(false)
-        .files(SOURCES)
+        .files(SOURCES.map(|file| format!("{FOLDER}/{file}")))
         .compile("defusion_shim");
+    // After what calls them: the linker resolves names in this order.
+    kernels(x86);
+}
+
+/// The vectorized loops, once for each instruction set; `isa.h` chooses when the program runs.
+fn kernels(x86: bool) {
+    const AVX2: [&str; 2] = ["-mavx2", "-mfma"];
+    const AVX512: [&str; 6] =
+        ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
+    let sets: [(&str, &[&str]); 3] = [("baseline", &[]), ("avx2", &AVX2), ("avx512", &AVX512)];
+    for (name, flags) in sets.into_iter().take(if x86 { 3 } else { 1 }) {
+        let mut build = cc::Build::new();
+        build.cpp(true).pic(true).std("c++20").opt_level(3).define("DFX_ISA", name);
+        build.files(KERNELS.map(|file| format!("{FOLDER}/{file}")));
+        for flag in ["-fno-math-errno", "-fno-trapping-math"].iter().chain(flags) {
+            build.flag(flag);
+        }
+        build.compile(&format!("defusion_kernels_{name}"));
+    }
 }
 
 fn link(lib: &Path) {

@@ -46,6 +46,9 @@ pub enum ActivationCheckpointing {
     None,
     /// Recompute every ResBlock and attention block.
     Block,
+    /// Recompute blocks, the narrow ones first, until what is kept fits `activation_gib`: recomputing costs time with the
+    /// square of a block's width, but saves memory only with the width itself.
+    Budget,
 }
 
 /// How one optimizer step is computed, whatever the stage.
@@ -60,6 +63,9 @@ pub struct StepOptions {
     pub channels_last: bool,
     /// Recomputation.
     pub activation_checkpointing: ActivationCheckpointing,
+    /// What may be kept for backward where that is `budget`, GiB a worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation_gib: Option<f64>,
     /// Size of an all-reduce bucket, MiB.
     pub bucket_mib: f64,
     /// Non-finite steps in a row after which the run stops.
@@ -73,6 +79,7 @@ impl Default for StepOptions {
             precision: Precision::Bf16,
             channels_last: true,
             activation_checkpointing: ActivationCheckpointing::None,
+            activation_gib: None,
             bucket_mib: 25.0,
             max_nonfinite: 10,
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use defusion_config::size::{self, Network};
 use defusion_config::{
-    ActivationCheckpointing, DiscriminatorArch, Model, Precision, Resolved, Stage, TokenizerArch, UnetArch,
+    ActivationCheckpointing, Config, DiscriminatorArch, Model, Precision, Resolved, Stage, TokenizerArch, UnetArch,
 };
 use serde_json::Value;
 
@@ -154,9 +154,47 @@ fn memory_moves_with_what_it_is_made_of() {
 fn recomputing_blocks_keeps_at_least_their_inputs() {
     let net = size::diffusion(&Model::default(), 256, 196);
     let of = |kept: &size::Kept| kept.bytes(2);
-    assert!(of(&net.kept_outside_blocks) > 0 && of(&net.largest_block) > 0);
-    assert!(of(&net.kept_outside_blocks) + of(&net.largest_block) < of(&net.kept));
+    let inputs: u64 = net.blocks.iter().map(|block| of(&block.input)).sum();
+    let largest = net.blocks.iter().map(|block| of(&block.kept)).max().unwrap();
+    assert!(of(&net.kept_outside_blocks) > 0 && largest > 0);
+    assert!(of(&net.kept_outside_blocks) + inputs + largest < of(&net.kept));
     let config = recipe("a100x8.yaml", &[]);
     assert_eq!(config.diffusion.step.activation_checkpointing, ActivationCheckpointing::None);
     assert_eq!(config.diffusion.step.precision, Precision::Bf16);
+}
+
+#[test]
+fn a_budget_keeps_the_wide_blocks_and_as_much_as_fits() {
+    let budget = |gib: f64| {
+        let changes =
+            ["diffusion.step.activation_checkpointing=budget".into(), format!("diffusion.step.activation_gib={gib}")];
+        recipe("a100x8.yaml", &changes.each_ref().map(String::as_str))
+    };
+    let activations = |config: &Config| size::memory(config, Stage::Diffusion).activations;
+    let below = |config: &Config| size::recompute_below_in(config, Stage::Diffusion);
+    let (whole, blocks) =
+        (recipe("a100x8.yaml", &[]), recipe("a100x8.yaml", &["diffusion.step.activation_checkpointing=block"]));
+    assert_eq!((below(&whole), below(&blocks)), (0, u64::MAX));
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let (most, least) = (gib(activations(&whole)), gib(activations(&blocks)));
+
+    assert_eq!(below(&budget(most + 0.1)), 0);
+    // A budget that nothing fits is met as nearly as can be.
+    assert_eq!(below(&budget(least / 2.0)), u64::MAX);
+    let mut before = 0;
+    for share in [0.9, 0.7, 0.5, 0.3] {
+        let limit = least + share * (most - least);
+        let config = budget(limit);
+        assert!(gib(activations(&config)) <= limit, "{share}: {} of {limit}", gib(activations(&config)));
+        assert!(below(&config) >= before && below(&config) < u64::MAX, "{share}");
+        before = below(&config);
+    }
+    assert!(before > 0);
+}
+
+#[test]
+fn a_budget_without_a_size_is_refused() {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("a100x8.yaml");
+    let error = Resolved::load(&recipe, &["diffusion.step.activation_checkpointing=budget".parse().unwrap()]);
+    assert!(error.unwrap_err().to_string().contains("diffusion.step.activation_gib"));
 }

@@ -1,6 +1,6 @@
 //! An estimate of a worker's memory on its device.
 
-use super::trace::{Kept, Network};
+use super::trace::{Block, Network};
 use super::{diffusion, discriminator, tokenizer, tokens};
 use crate::{ActivationCheckpointing, Config, Precision, Stage, StepOptions};
 
@@ -36,32 +36,31 @@ const CUDA_CONTEXT: u64 = 3 << 29;
 /// One worker's memory in `stage`.
 pub fn memory(config: &Config, stage: Stage) -> Memory {
     let (model, size) = (&config.model, config.data.grounds.size);
-    let world = u64::from(config.cluster.world_size());
     let context = if config.cluster.device == crate::Device::Cuda { CUDA_CONTEXT } else { 0 };
     let tokenizer = tokenizer(&model.tokenizer, size);
     match stage {
         Stage::Tokenizer => {
             let stage = &config.tokenizer;
-            let micro = stage.global_batch / (world * u64::from(stage.step.accumulation)).max(1);
+            let micro = micro_batch(config, stage.global_batch, &stage.step);
             let critic = discriminator(&model.discriminator, size);
             let lpips = if stage.perceptual_weight > 0.0 { vgg16(size) } else { Network::default() };
             let trained = tokenizer.count() + critic.count();
             // The discriminator sees the reconstruction, and in its own step both pictures; LPIPS the reconstruction.
-            let activations =
-                kept(&tokenizer, &stage.step) + 2 * kept(&critic, &stage.step) + kept(&lpips, &stage.step);
+            let of = |net: &Network| kept(net, &stage.step, micro);
+            let activations = of(&tokenizer) + 2 * of(&critic) + of(&lpips);
             let largest = tokenizer.largest_map.max(lpips.largest_map);
             parts(trained, VGG16 * u64::from(stage.perceptual_weight > 0.0), tokenizer.count(), &stage.step).with(
-                micro * activations,
+                activations,
                 micro * largest,
                 context,
             )
         }
         Stage::Diffusion => {
             let stage = &config.diffusion;
-            let micro = stage.global_batch / (world * u64::from(stage.step.accumulation)).max(1);
+            let micro = micro_batch(config, stage.global_batch, &stage.step);
             let net = diffusion(model, config.data.crop, tokens(model, size));
             parts(net.count(), tokenizer.count(), net.count(), &stage.step).with(
-                micro * kept(&net, &stage.step),
+                kept(&net, &stage.step, micro),
                 micro * net.largest_map,
                 context,
             )
@@ -87,16 +86,62 @@ impl Memory {
     }
 }
 
-fn kept(net: &Network, step: &StepOptions) -> u64 {
-    let low = match step.precision {
+fn kept(net: &Network, step: &StepOptions, micro: u64) -> u64 {
+    micro * kept_below(net, step.precision, recompute_below(net, step, micro))
+}
+
+/// Bytes kept for one sample where blocks with inputs narrower than `width` are recomputed.
+fn kept_below(net: &Network, precision: Precision, width: u64) -> u64 {
+    let low = match precision {
         Precision::Fp32 => 4,
         Precision::Bf16 => 2,
     };
-    let bytes = |kept: &Kept| kept.bytes(low);
+    let (recomputed, whole): (Vec<&Block>, Vec<&Block>) = net.blocks.iter().partition(|block| block.width < width);
+    let kept: u64 = whole.iter().map(|block| block.kept.bytes(low)).sum();
+    let inputs: u64 = recomputed.iter().map(|block| block.input.bytes(low)).sum();
+    let again = recomputed.iter().map(|block| block.kept.bytes(low)).max().unwrap_or(0);
+    net.kept_outside_blocks.bytes(low) + kept + inputs + again
+}
+
+/// The width of input below which blocks are recomputed: 0 for none, `u64::MAX` for all. With a budget it is the smallest
+/// with which what `micro` samples keep fits; all blocks where nothing does.
+pub fn recompute_below(net: &Network, step: &StepOptions, micro: u64) -> u64 {
     match step.activation_checkpointing {
-        ActivationCheckpointing::None => bytes(&net.kept),
-        ActivationCheckpointing::Block => bytes(&net.kept_outside_blocks) + bytes(&net.largest_block),
+        ActivationCheckpointing::None => 0,
+        ActivationCheckpointing::Block => u64::MAX,
+        ActivationCheckpointing::Budget => {
+            let budget = step.activation_gib.unwrap_or_default() * f64::from(1 << 30);
+            let mut widths: Vec<u64> = net.blocks.iter().map(|block| block.width + 1).chain([0]).collect();
+            widths.sort_unstable();
+            let fits = |width: &u64| (micro * kept_below(net, step.precision, *width)) as f64 <= budget;
+            widths.into_iter().find(fits).unwrap_or(u64::MAX)
+        }
     }
+}
+
+/// [`recompute_below`] for the network that `stage` trains, as `config` says.
+pub fn recompute_below_in(config: &Config, stage: Stage) -> u64 {
+    let (net, step, micro) = match stage {
+        Stage::Tokenizer => {
+            let (stage, size) = (&config.tokenizer, config.data.grounds.size);
+            (
+                tokenizer(&config.model.tokenizer, size),
+                &stage.step,
+                micro_batch(config, stage.global_batch, &stage.step),
+            )
+        }
+        Stage::Diffusion => {
+            let stage = &config.diffusion;
+            let net = diffusion(&config.model, config.data.crop, tokens(&config.model, config.data.grounds.size));
+            (net, &stage.step, micro_batch(config, stage.global_batch, &stage.step))
+        }
+    };
+    recompute_below(&net, step, micro)
+}
+
+/// Samples that a worker computes at a time.
+fn micro_batch(config: &Config, global_batch: u64, step: &StepOptions) -> u64 {
+    global_batch / (u64::from(config.cluster.world_size()) * u64::from(step.accumulation)).max(1)
 }
 
 /// Parameters of VGG16's convolutions, which LPIPS looks through.

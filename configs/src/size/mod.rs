@@ -9,8 +9,8 @@ mod trace;
 mod unet;
 mod vqgan;
 
-pub use memory::{Memory, memory};
-pub use trace::{Kept, Network, Parameter};
+pub use memory::{Memory, memory, recompute_below, recompute_below_in};
+pub use trace::{Block, Kept, Network, Parameter};
 pub use unet::{diffusion, unet};
 pub use vqgan::{discriminator, tokenizer};
 

@@ -33,6 +33,17 @@ impl Kept {
     }
 }
 
+/// A block that can be recomputed: a ResBlock or an attention block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Channels of its input.
+    pub width: u64,
+    /// Its input, which is kept where it is recomputed.
+    pub input: Kept,
+    /// What it keeps otherwise, and while it is recomputed.
+    pub kept: Kept,
+}
+
 /// A network's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
@@ -40,10 +51,10 @@ pub struct Network {
     pub parameters: Vec<Parameter>,
     /// What backward keeps, everything.
     pub kept: Kept,
-    /// What backward keeps where blocks are recomputed: all that lies outside blocks, and the blocks' inputs.
+    /// What backward keeps of what lies outside blocks.
     pub kept_outside_blocks: Kept,
-    /// What the largest block keeps while it is recomputed.
-    pub largest_block: Kept,
+    /// The blocks, in the order in which they run.
+    pub blocks: Vec<Block>,
     /// Values of the largest map that a convolution reads, for one sample.
     pub largest_map: u64,
     in_block: Option<Kept>,
@@ -85,10 +96,7 @@ impl Network {
         self.in_block = Some(Kept::default());
         walk(self);
         let kept = self.in_block.take().unwrap_or_default();
-        if kept.bytes(2) > self.largest_block.bytes(2) {
-            self.largest_block = kept;
-        }
-        self.kept_outside_blocks.add(Kept { low: channels * area, high: 0 });
+        self.blocks.push(Block { width: channels, input: Kept { low: channels * area, high: 0 }, kept });
     }
 
     /// A convolution with bias, over an input of `area` pixels.

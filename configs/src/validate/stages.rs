@@ -2,7 +2,7 @@
 
 use super::data::unit;
 use super::{Problem, ensure, not_negative, positive, within};
-use crate::{Adam, Config, DiffusionStage, LearningRate, StepOptions, TokenizerStage};
+use crate::{ActivationCheckpointing, Adam, Config, DiffusionStage, LearningRate, StepOptions, TokenizerStage};
 
 /// The keys of what both stages have, for messages.
 struct Keys {
@@ -14,6 +14,7 @@ struct Keys {
     accumulation: &'static str,
     bucket_mib: &'static str,
     max_nonfinite: &'static str,
+    activation_gib: &'static str,
 }
 
 const TOKENIZER: Keys = Keys {
@@ -25,6 +26,7 @@ const TOKENIZER: Keys = Keys {
     accumulation: "tokenizer.step.accumulation",
     bucket_mib: "tokenizer.step.bucket_mib",
     max_nonfinite: "tokenizer.step.max_nonfinite",
+    activation_gib: "tokenizer.step.activation_gib",
 };
 
 const DIFFUSION: Keys = Keys {
@@ -36,6 +38,7 @@ const DIFFUSION: Keys = Keys {
     accumulation: "diffusion.step.accumulation",
     bucket_mib: "diffusion.step.bucket_mib",
     max_nonfinite: "diffusion.step.max_nonfinite",
+    activation_gib: "diffusion.step.activation_gib",
 };
 
 pub(super) fn validate(c: &Config) -> Result<(), Problem> {
@@ -98,6 +101,12 @@ fn both(
     not_negative(keys.adam, adam.weight_decay)?;
     ensure!((0.0..1.0).contains(&ema_decay), keys.ema_decay, "is {ema_decay}; it must be at least 0 and below 1");
     positive(keys.bucket_mib, step.bucket_mib)?;
+    let budget = step.activation_checkpointing == ActivationCheckpointing::Budget;
+    ensure!(
+        step.activation_gib.is_some() == budget && step.activation_gib.is_none_or(|gib| gib > 0.0),
+        keys.activation_gib,
+        "must be given, above 0, where activation_checkpointing is budget, and nowhere else"
+    );
     within(keys.max_nonfinite, step.max_nonfinite, 1, u32::MAX)
 }
 

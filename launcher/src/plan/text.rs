@@ -95,6 +95,7 @@ fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> f
     line(f, "recomputed", &|s| match s.activation_checkpointing {
         ActivationCheckpointing::None => "nothing".into(),
         ActivationCheckpointing::Block => "blocks".into(),
+        ActivationCheckpointing::Budget => "what does not fit".into(),
     })?;
     line(f, &format!("memory per {where_to}, about"), &|s| gib(s.memory_bytes))?;
     line(f, "  weights", &|s| gib(s.memory.weights + s.memory.casts))?;

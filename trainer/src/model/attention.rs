@@ -6,6 +6,7 @@ use tch::nn::Path;
 
 use super::adapter::KeyValue;
 use super::layers::{GroupNorm, Linear, Start};
+use crate::torch;
 
 /// `[B, C, H, W]` to tokens `[B, H*W, C]`, row-major. A view, and contiguous where the map is channels-last.
 pub(crate) fn to_tokens(map: &Tensor) -> Tensor {
@@ -18,8 +19,14 @@ pub(crate) fn to_map(tokens: &Tensor, like: &Tensor) -> Tensor {
     tokens.transpose(1, 2).unflatten(2, [h, w])
 }
 
-/// softmax(Q K^T / sqrt(d)) V for `[B, heads, T, d]` and `[B, heads, S, d]`, by libtorch's fused kernels.
+/// softmax(Q K^T / sqrt(d)) V for `[B, heads, T, d]` and `[B, heads, S, d]`, by a fused kernel: our own on CPUs, where
+/// libtorch's is slow, and libtorch's elsewhere.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+    match torch::attention(q, k, v) {
+        Ok(Some(out)) => return out,
+        Ok(None) => {}
+        Err(error) => panic!("{error}"),
+    }
     Tensor::scaled_dot_product_attention::<&Tensor>(q, k, v, None, 0.0, false, None, false)
 }
 
@@ -89,6 +96,8 @@ impl AttentionBlock {
             QkvOrder::Legacy => (qkv.unflatten(2, [self.heads, 3, -1]), 3),
             QkvOrder::New => (qkv.unflatten(2, [3, self.heads, -1]), 2),
         };
-        [0, 1, 2].map(|i| by_part.select(part, i).transpose(1, 2))
+        // Not by `select`, whose gradients are three tensors of zeros to be summed.
+        let parts = by_part.unbind(part);
+        [0, 1, 2].map(|i| parts[i].transpose(1, 2))
     }
 }

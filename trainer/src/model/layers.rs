@@ -1,7 +1,10 @@
 //! Layers with PyTorch's default initialisation. Their clones are handles to the same parameters.
 
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+use super::attention::{to_map, to_tokens};
+use crate::torch::{self, Norm};
 
 /// PyTorch's default for the weight and the bias of convolutions and linear layers: `kaiming_uniform(a = sqrt(5))`, which
 /// is uniform in +-1/sqrt(fan_in). (tch's own default is sqrt(6) times wider for weights.)
@@ -73,12 +76,30 @@ impl Conv2d {
 
     /// `[B, in, H, W]` to `[B, out, H / stride, W / stride]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        if self.is_product_over(x) {
+            return to_map(&self.forward_tokens(&to_tokens(x)), x);
+        }
         x.conv2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)
+    }
+
+    /// The same over `x` enlarged by 2 (nearest neighbour), for a kernel of 3: `[B, in, H, W]` to `[B, out, 2H, 2W]`.
+    pub(crate) fn forward_upsampled(&self, x: &Tensor) -> Tensor {
+        if x.device() != Device::Cpu || x.stride()[1] != 1 {
+            return self.forward(&upsample(x));
+        }
+        torch::upsample_conv(x, &self.weight, self.bias.as_ref()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Whether this is best computed as a matrix product: a kernel of 1 over a channels-last map on a CPU. libtorch's
+    /// convolution would unfold the map, where one thread computes in float32.
+    fn is_product_over(&self, x: &Tensor) -> bool {
+        let kernel_is_1 = self.weight.size()[2..] == [1, 1] && self.stride == 1 && self.padding == 0;
+        kernel_is_1 && x.device() == Device::Cpu && x.stride()[1] == 1
     }
 
     /// The same over `[B, T, in]`, for a kernel of 1.
     pub(crate) fn forward_tokens(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.flatten(1, -1), self.bias.as_ref())
+        product(x, &self.weight.flatten(1, -1), self.bias.as_ref())
     }
 }
 
@@ -119,7 +140,28 @@ impl Linear {
 
     /// `[..., in]` to `[..., out]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.flatten(1, -1), self.bias.as_ref())
+        product(x, &self.weight.flatten(1, -1), self.bias.as_ref())
+    }
+}
+
+/// `x W^T + bias` over the last dimension of `x` `[..., in]`, with `weight` `[out, in]`.
+///
+/// In float32 on CPUs libtorch asks MKL, which is slow on processors that are not Intel's; for convolutions of kernel 1
+/// it asks oneDNN, but only over batches of 16 and more where one thread computes. So tokens go there as 16 narrow maps.
+fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    const MAPS: i64 = 16;
+    let size = x.size();
+    let (cin, cout) = (weight.size()[1], weight.size()[0]);
+    let rows = if cin == 0 { 0 } else { x.numel() as i64 / cin };
+    if x.device() != Device::Cpu || x.kind() != Kind::Float || rows % MAPS != 0 || rows < 4 * MAPS {
+        return x.linear(weight, bias);
+    }
+    let maps = x.reshape([MAPS, rows / MAPS, 1, cin]).permute([0, 3, 1, 2]);
+    let y = maps.conv2d(&weight.view([cout, cin, 1, 1]), bias, 1, 0, 1, 1);
+    let y = y.permute([0, 2, 3, 1]);
+    match size.split_last() {
+        Some((_, leading)) => y.reshape([leading, &[cout]].concat()),
+        None => y,
     }
 }
 
@@ -132,7 +174,8 @@ impl Clone for Linear {
 /// GroupNorm with 32 groups, which is what both references use.
 ///
 /// Statistics are float32 whatever the activations are: libtorch accumulates them so, and CUDA's autocast runs the whole
-/// layer in float32, as guided-diffusion's `GroupNorm32` does.
+/// layer in float32, as guided-diffusion's `GroupNorm32` does. On CPUs, channels-last maps go through one fused function
+/// ([`torch::group_norm`]) with what follows.
 #[derive(Debug)]
 pub(crate) struct GroupNorm {
     weight: Tensor,
@@ -146,9 +189,37 @@ impl GroupNorm {
         Self { weight: path.ones("weight", &[channels]), bias: path.zeros("bias", &[channels]), eps }
     }
 
-    /// `[B, C, ...]` to the same shape.
+    /// `[B, C, H, W]` to the same shape.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.group_norm(32, Some(&self.weight), Some(&self.bias), self.eps, true)
+        self.run(x, None, false)
+    }
+
+    /// SiLU of the normalised map.
+    pub(crate) fn forward_silu(&self, x: &Tensor) -> Tensor {
+        self.run(x, None, true)
+    }
+
+    /// The normalised map times `1 + scale`, plus `shift`; then SiLU, if wanted. `film` `[B, 2C]` holds scale, then shift.
+    pub(crate) fn forward_film(&self, x: &Tensor, film: &Tensor, silu: bool) -> Tensor {
+        self.run(x, Some(film), silu)
+    }
+
+    fn run(&self, x: &Tensor, film: Option<&Tensor>, silu: bool) -> Tensor {
+        let norm = Norm { groups: 32, eps: self.eps, film, silu };
+        match torch::group_norm(x, &self.weight, &self.bias, norm) {
+            Ok(Some(y)) => y,
+            Ok(None) => self.unfused(x, film, silu),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn unfused(&self, x: &Tensor, film: Option<&Tensor>, silu: bool) -> Tensor {
+        let mut y = x.group_norm(32, Some(&self.weight), Some(&self.bias), self.eps, true);
+        if let Some(film) = film {
+            let parts = film.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+            y = parts[1].addcmul(&y, &(&parts[0] + 1));
+        }
+        if silu { y.silu() } else { y }
     }
 }
 

@@ -85,20 +85,25 @@ impl ResBlock {
             _ => None,
         };
 
-        let h = self.resample.apply(self.in_norm.forward(x).silu());
+        let h = self.in_norm.forward_silu(x);
+        let h = match self.resample {
+            Resample::Up => self.in_conv.forward_upsampled(&h),
+            resample => self.in_conv.forward(&resample.apply(h)),
+        };
         let x = self.resample.apply(x.shallow_clone());
-        let h = self.in_conv.forward(&h);
 
-        let emb = self.emb.forward(emb).unsqueeze(-1).unsqueeze(-1);
-        let mut h = if self.scale_shift {
-            film(&self.out_norm.forward(&h), &emb.chunk(2, 1))
-        } else {
-            self.out_norm.forward(&(h + emb))
+        let emb = self.emb.forward(emb);
+        // The bridge modulates before SiLU.
+        let silu = modulation.is_none();
+        let mut h = match (self.scale_shift, silu) {
+            (true, _) => self.out_norm.forward_film(&h, &emb, silu),
+            (false, true) => self.out_norm.forward_silu(&(h + emb.unsqueeze(-1).unsqueeze(-1))),
+            (false, false) => self.out_norm.forward(&(h + emb.unsqueeze(-1).unsqueeze(-1))),
         };
         if let Some([scale, shift, _]) = &modulation {
-            h = shift.addcmul(&h, &(scale + 1));
+            h = shift.addcmul(&h, &(scale + 1)).silu();
         }
-        let mut h = self.out_conv.forward(&dropout(h.silu(), self.dropout, train));
+        let mut h = self.out_conv.forward(&dropout(h, self.dropout, train));
         if let Some([_, _, gate]) = &modulation {
             h = h.addcmul(&h, gate);
         }
@@ -107,9 +112,4 @@ impl ResBlock {
             None => x + h,
         }
     }
-}
-
-/// `h * (1 + scale) + shift`, with scale and shift `[B, C, 1, 1]`.
-fn film(h: &Tensor, scale_shift: &[Tensor]) -> Tensor {
-    scale_shift[1].addcmul(h, &(&scale_shift[0] + 1))
 }

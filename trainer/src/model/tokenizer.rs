@@ -8,7 +8,7 @@ use tch::Tensor;
 use tch::nn::Path;
 
 use super::ForwardOptions;
-use super::layers::{Conv2d, GroupNorm, upsample};
+use super::layers::{Conv2d, GroupNorm};
 use super::quantizer::{Quantized, Quantizer};
 use super::vqgan_blocks::{AttnBlock, Downsample, EPS, ResnetBlock};
 
@@ -180,7 +180,7 @@ impl Encoder {
             }
         }
         h = self.mid.forward(&h, options);
-        self.conv_out.forward(&self.norm_out.forward(&h).silu())
+        self.conv_out.forward(&self.norm_out.forward_silu(&h))
     }
 }
 
@@ -220,9 +220,9 @@ impl Decoder {
         for level in self.up.iter().rev() {
             h = level.forward(h, options);
             if let Some(conv) = &level.resample {
-                h = conv.forward(&upsample(&h));
+                h = conv.forward_upsampled(&h);
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&h).silu())
+        self.conv_out.forward(&self.norm_out.forward_silu(&h))
     }
 }

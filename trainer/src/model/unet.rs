@@ -8,7 +8,7 @@ use super::adapter::{self, Context};
 use super::attention::AttentionBlock;
 use super::bridge;
 use super::forward::{ForwardOptions, block};
-use super::layers::{Conv2d, GroupNorm, Linear, Start, timestep_embedding, upsample};
+use super::layers::{Conv2d, GroupNorm, Linear, Start, timestep_embedding};
 use super::resblock::{ResBlock, Resample};
 
 /// What Defusion adds to the U-Net while it is built: parts for its ResBlocks and attention blocks.
@@ -97,7 +97,7 @@ impl Unet {
         for (layers, skip) in self.output_blocks.iter().zip(skips.iter().rev()) {
             h = run(Tensor::cat(&[&h, skip], 1), layers);
         }
-        self.out_conv.forward(&self.out_norm.forward(&h).silu())
+        self.out_conv.forward(&self.out_norm.forward_silu(&h))
     }
 }
 
@@ -105,7 +105,7 @@ impl Layer {
     fn forward(&self, h: &Tensor, emb: &Tensor, conditions: &Conditions, options: &ForwardOptions) -> Tensor {
         match self {
             Self::Conv(conv) => conv.forward(h),
-            Self::Upsample(conv) => conv.forward(&upsample(h)),
+            Self::Upsample(conv) => conv.forward_upsampled(h),
             Self::Res(res) => {
                 let train = options.train;
                 let forward = move |res: &ResBlock, inputs: &[&Tensor]| res.forward(inputs, train);

@@ -41,8 +41,8 @@ impl ResnetBlock {
     }
 
     fn run(&self, x: &Tensor, train: bool) -> Tensor {
-        let h = self.conv1.forward(&self.norm1.forward(x).silu());
-        let h = dropout(self.norm2.forward(&h).silu(), self.dropout, train);
+        let h = self.conv1.forward(&self.norm1.forward_silu(x));
+        let h = dropout(self.norm2.forward_silu(&h), self.dropout, train);
         let h = self.conv2.forward(&h);
         match &self.nin_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,

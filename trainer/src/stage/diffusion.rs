@@ -57,7 +57,7 @@ impl DiffusionTraining {
             unet,
             tokenizer,
             tokenizer_vars,
-            forward: ForwardOptions::train(stage.step.activation_checkpointing),
+            forward: ForwardOptions::train(config, Stage::Diffusion),
             config: config.clone(),
         })
     }

@@ -71,6 +71,8 @@ pub struct Times {
     pub backward: f64,
     /// Communication that backward did not hide.
     pub exposed_all_reduce: f64,
+    /// Communication of gradients in all, hidden or not.
+    pub all_reduce: f64,
     /// Clipping, optimizer, moving average.
     pub optimizer: f64,
 }
@@ -80,18 +82,21 @@ impl AddAssign for Times {
         self.forward += other.forward;
         self.backward += other.backward;
         self.exposed_all_reduce += other.exposed_all_reduce;
+        self.all_reduce += other.all_reduce;
         self.optimizer += other.optimizer;
     }
 }
 
 /// A clock that is read at the end of each part.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     last: Instant,
+    /// What was read.
     pub times: Times,
 }
 
 impl Clock {
+    /// Starts it.
     pub fn start() -> Self {
         Self { last: Instant::now(), times: Times::default() }
     }
@@ -108,7 +113,8 @@ impl Clock {
 }
 
 /// What [`Engine::update`] found. Scalars on the device.
-pub(super) struct Update {
+#[derive(Debug)]
+pub struct Update {
     /// The loss, averaged over ranks and micro-batches.
     pub loss: Tensor,
     /// Global norm of the gradient before clipping.
@@ -189,12 +195,19 @@ impl Engine {
         self.parallel.frozen(f)
     }
 
-    pub(super) fn begin_step(&mut self) -> Result<(), EngineError> {
+    /// Begins a step of so many micro-batches as the options say.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn begin_step(&mut self) -> Result<(), EngineError> {
         Ok(self.parallel.begin_step(self.micro_batches)?)
     }
 
     /// Backward of a micro-batch's mean loss; `last` starts the reduction.
-    pub(super) fn backward(&mut self, loss: &Tensor, last: bool, clock: &mut Clock) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// libtorch's, or a collective's.
+    pub fn backward(&mut self, loss: &Tensor, last: bool, clock: &mut Clock) -> Result<(), EngineError> {
         clock.forward();
         self.parallel.backward(loss, last)?;
         clock.times.backward += clock.lap().as_secs_f64();
@@ -202,15 +215,14 @@ impl Engine {
     }
 
     /// Waits for the reduction, then clips, steps and averages.
-    pub(super) fn update(
-        &mut self,
-        step: u64,
-        lr: f64,
-        clip_norm: f64,
-        clock: &mut Clock,
-    ) -> Result<Update, EngineError> {
+    ///
+    /// # Errors
+    /// A collective's, libtorch's, or too many non-finite steps in a row.
+    pub fn update(&mut self, step: u64, lr: f64, clip_norm: f64, clock: &mut Clock) -> Result<Update, EngineError> {
         let report = self.parallel.finish()?;
         clock.times.exposed_all_reduce += clock.lap().as_secs_f64();
+        let reductions = report.buckets.iter().map(|timing| timing.ended - timing.started);
+        clock.times.all_reduce += reductions.sum::<Duration>().as_secs_f64();
         let gradients = self.parallel.gradients();
         let verdict = optim::judge(&gradients, &report.mean_loss, clip_norm)?;
         self.adam.step(&gradients, &verdict, lr)?;

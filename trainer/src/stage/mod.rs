@@ -6,7 +6,7 @@ mod noise;
 mod tokenizer;
 
 pub use diffusion::DiffusionTraining;
-pub use engine::{Engine, Times};
+pub use engine::{Clock, Engine, EngineError, EngineOptions, Times, Update};
 pub use tokenizer::TokenizerTraining;
 
 use std::ops::ControlFlow;

@@ -85,7 +85,7 @@ impl TokenizerTraining {
             critic: Engine::new("disc_", critic_vars, workers, &options).map_err(at_start)?,
             perceptual,
             workers: workers.clone(),
-            forward: ForwardOptions::train(stage.step.activation_checkpointing),
+            forward: ForwardOptions::train(config, Stage::Tokenizer),
         })
     }
 

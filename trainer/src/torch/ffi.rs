@@ -58,6 +58,23 @@ unsafe extern "C" {
     pub(super) fn dfx_foreach_lerp(tensors: *const Handle, ends: *const Handle, n: usize, weight: f64) -> Message;
     pub(super) fn dfx_foreach_norm(tensors: *const Handle, n: usize, out: *mut Handle) -> Message;
 
+    pub(super) fn dfx_norm_takes(x: Handle) -> bool;
+    pub(super) fn dfx_norm(
+        x: Handle,
+        weight: Handle,
+        bias: Handle,
+        film: Handle,
+        groups: i64,
+        eps: f64,
+        silu: bool,
+        out: *mut Handle,
+    ) -> Message;
+
+    pub(super) fn dfx_attention_takes(q: Handle, k: Handle, v: Handle) -> bool;
+    pub(super) fn dfx_attention(q: Handle, k: Handle, v: Handle, out: *mut Handle) -> Message;
+
+    pub(super) fn dfx_upsample_conv(x: Handle, weight: Handle, bias: Handle, out: *mut Handle) -> Message;
+
     pub(super) fn dfx_checkpoint(inputs: *const Handle, n: usize, closure: Closure, out: *mut Handle) -> Message;
     pub(super) fn dfx_custom(input: Handle, output: Handle, closure: Closure, out: *mut Handle) -> Message;
 

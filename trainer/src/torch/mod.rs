@@ -4,19 +4,25 @@
 //! [`TorchError`]; a panic in a Rust callback is caught here and becomes a C++ exception. This module and
 //! `parallel::nccl` hold all `unsafe` of the crate.
 
+mod attention;
 mod autograd;
 mod data;
 mod ffi;
 mod fused;
 mod grad;
+mod norm;
 mod settings;
 mod stream;
+mod upsample;
 
+pub use attention::attention;
 pub use autograd::{checkpoint, custom};
 pub use fused::{AdamWHyper, foreach_lerp_, foreach_norm, fused_adamw_};
 pub use grad::{GradHook, accumulate_, on_grad, set_grad, take_grad};
+pub use norm::{Norm, group_norm};
 pub use settings::{Autocast, relax_grad_layout, set_deterministic, tune_malloc};
 pub use stream::{current_cuda_stream, set_cuda_device};
+pub use upsample::upsample_conv;
 
 pub(crate) use data::{cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
 

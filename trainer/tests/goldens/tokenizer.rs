@@ -1,6 +1,6 @@
 //! taming-transformers' VQGAN.
 
-use defusion_config::{ActivationCheckpointing, CodebookLoss, Precision, TokenizerArch};
+use defusion_config::{CodebookLoss, Precision, TokenizerArch};
 use defusion_trainer::amp::autocast;
 use defusion_trainer::model::ForwardOptions;
 use defusion_trainer::model::tokenizer::{Tokenizer, zero_share};
@@ -112,7 +112,7 @@ fn equal_codes_give_tokens_of_exactly_zero() {
 fn bfloat16_autocast_and_recomputed_blocks_train() {
     let golden = Golden::open("vqgan.safetensors");
     let x = golden.get("in.x");
-    let options = ForwardOptions::train(ActivationCheckpointing::Block);
+    let options = ForwardOptions::recomputing(u64::MAX);
     let run = |precision| {
         let (store, tokenizer) = filled(&golden);
         let loss = autocast(Device::Cpu, precision, || {
