@@ -149,9 +149,8 @@ fn no_run_folder_is_an_error_that_names_it() {
     assert!(error.contains("config.yaml"), "{error}");
 }
 
-/// Needs a Python with `safetensors` and `numpy`: `python3`, or the one that `DEFUSION_PYTHON` names.
 #[test]
-#[ignore = "needs Python with safetensors and numpy"]
+#[ignore = "oracle: needs DEFUSION_ORACLE_PYTHON with tests/oracles/requirements.txt"]
 fn oracle_export_opens_in_python() {
     let folder = tempfile::tempdir().unwrap();
     let (config, run, new) = run(folder.path());
@@ -164,7 +163,7 @@ with safe_open(sys.argv[1], 'numpy') as f:
     sums = {name: [list(f.get_tensor(name).shape), float(f.get_tensor(name).astype('float64').sum())] for name in f.keys()}
     print(json.dumps({'metadata': f.metadata(), 'sums': sums}))
 ";
-    let python = std::env::var("DEFUSION_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = std::env::var("DEFUSION_ORACLE_PYTHON").expect("DEFUSION_ORACLE_PYTHON");
     let output = Command::new(python).args(["-c", script]).arg(&to).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -93,8 +93,8 @@ impl Monitor {
         Ok(Self(Some(Lead { stage, events, metrics, uploader, progress, failed: None })))
     }
 
-    /// Writes one line of figures for `step`. The names `loss`, `lr`, `samples_per_s`, `data_wait` (share of time, 0 to
-    /// 1) and `grad_norm` also show in the progress line. `audit` is for programs: it goes to `metrics.jsonl` only, since
+    /// Writes one line of figures for `step`. The names `loss`, `lr`, `samples_per_s`, `data_wait` (share of time,
+    /// between 0 and 1) and `grad_norm` also show in the progress line. `audit` is for programs: it goes to `metrics.jsonl` only, since
     /// nobody needs a chart of it.
     pub fn log(&mut self, step: u64, values: &[(&str, f64)], audit: &[(&str, f64)]) {
         let Some(lead) = &mut self.0 else { return };
