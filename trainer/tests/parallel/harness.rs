@@ -28,22 +28,30 @@ pub fn two_ranks(name: &str, body: impl FnOnce(Arc<dyn Collective>)) {
     comm.finish().expect("ranks part in order");
 }
 
-/// Starts this program's test `name` on so many ranks and waits for their end.
+/// Starts this program's test `name` on so many ranks and waits for their end. What they say goes through files: mpirun
+/// can lose the last words of a rank on its way out.
 pub fn start(ranks: u32, name: &str, transport: &str, env: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new("mpirun");
     command
         .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none", "--timeout", "120"])
+        .args(["sh", "-c", r#"exec "$0" "$@" > "$DEFUSION_TEST_SAID/$OMPI_COMM_WORLD_RANK" 2>&1"#])
         .arg(std::env::current_exe().expect("the test's own path"))
         .args([name, "--exact", "--nocapture", "--include-ignored"])
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .env("OMPI_MCA_mpi_yield_when_idle", "1")
         .env("OMP_NUM_THREADS", "1")
+        .env("DEFUSION_TEST_SAID", folder.path())
         .env(TRANSPORT, transport);
     if transport == "nccl" {
         command.env(LIBRARY, stand_in());
     }
-    command.envs(env.iter().copied()).output().expect("mpirun runs")
+    let mut output = command.envs(env.iter().copied()).output().expect("mpirun runs");
+    for rank in 0..ranks {
+        output.stdout.extend(std::fs::read(folder.path().join(rank.to_string())).unwrap_or_default());
+    }
+    output
 }
 
 /// Joins the other ranks over the transport that `start` was told.
