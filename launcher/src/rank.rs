@@ -93,8 +93,16 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
     heartbeats(worker.heartbeat, to);
     let mut watch = Watch::new(cluster, Instant::now());
     let grace = Duration::from_secs(cluster.stop_grace_s);
-    let (ending, asked) = supervise(&mut worker.child, &mut watch, &events, grace, |watch| reporter.beat(watch))
-        .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
+    let stopped = |signal, watch: &Watch| {
+        let at = watch.place();
+        say(&format!(
+            "rank {} on {host}: worker is stopped by {signal} ({at}); all other ranks wait for it",
+            place.rank
+        ));
+    };
+    let (ending, asked) =
+        supervise(&mut worker.child, &mut watch, &events, grace, |watch| reporter.beat(watch), stopped)
+            .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
     drain(worker.output);
 
     let (code, message) = ending.verdict(asked, &watch.place());

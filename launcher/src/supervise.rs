@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, EXIT_USAGE, Heartbeat};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -87,13 +88,15 @@ pub enum Ending {
 }
 
 /// Watches `child` until it has ended. The first request to stop is passed on as SIGTERM, once; `grace` later it is killed.
-/// Every heartbeat goes to `watch` and then to `told`. Returns how it ended, and whether it had been asked to stop.
+/// Every heartbeat goes to `watch` and then to `told`; a signal that stops it without ending it (SIGSTOP, a debugger's) goes
+/// to `stopped`, since all other ranks will wait for this one. Returns how it ended, and whether it had been asked to stop.
 pub fn supervise(
     child: &mut Child,
     watch: &mut Watch,
     events: &Receiver<Event>,
     grace: Duration,
     mut told: impl FnMut(&Watch),
+    mut stopped: impl FnMut(Signal, &Watch),
 ) -> std::io::Result<(Ending, bool)> {
     /// How often the parent is looked at; nothing wakes us when it ends.
     const TICK: Duration = Duration::from_millis(250);
@@ -109,6 +112,9 @@ pub fn supervise(
                 }
             }
             return Ok((ending(status), asked.is_some()));
+        }
+        if let Some(signal) = newly_stopped(child) {
+            stopped(signal, watch);
         }
         let now = Instant::now();
         let reason = if getppid() != parent {
@@ -147,6 +153,15 @@ pub fn supervise(
 pub fn signal(child: &Child, signal: Signal) {
     if let Ok(pid) = i32::try_from(child.id()) {
         let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// The signal that has stopped a child since this was asked last. Its end is left for `Child` to be waited for.
+fn newly_stopped(child: &Child) -> Option<Signal> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).ok()?);
+    match waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
+        Ok(WaitStatus::Stopped(_, signal)) => Some(signal),
+        _ => None,
     }
 }
 

@@ -44,6 +44,9 @@ fn a_stopped_rank_ends_the_job_with_its_name_and_the_collective() {
     let before = error.contains("waited 8 s; rank 1 does not answer");
     assert!(before || error.contains("waited 11 s; the other ranks came and then stopped answering"), "{error}");
     assert!(said.contains("flight record of rank 0"), "{said}");
+    // Its own launcher knows it in any case.
+    let parent = said.lines().find(|l| l.contains("worker is stopped by SIGSTOP")).unwrap_or_else(|| panic!("{said}"));
+    assert!(parent.contains("rank 1 on ") && parent.contains("phase diffusion, step "), "{parent}");
     let deadline = Instant::now() + Duration::from_secs(20);
     while nix::sys::signal::kill(stopped, None).is_ok() {
         assert!(Instant::now() < deadline, "the stopped worker outlives its job");
