@@ -4,51 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::TileCodec;
+use super::grid::{Grid, Rect, interleave, paste};
 use super::tile::{Sample, TileDecoder, TileEncoder};
 use crate::Picture;
 use crate::pixels::{Pixels, Samples};
-
-/// The tiles of a picture: `across` x `down` of them, those at the right and bottom edges smaller.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid {
-    width: usize,
-    height: usize,
-    tile: usize,
-}
-
-impl Grid {
-    pub(crate) fn new(width: u32, height: u32, tile: u32) -> Self {
-        Self { width: width as usize, height: height as usize, tile: tile as usize }
-    }
-
-    fn across(&self) -> usize {
-        self.width.div_ceil(self.tile)
-    }
-
-    pub(crate) fn tiles(&self) -> usize {
-        self.across() * self.height.div_ceil(self.tile)
-    }
-
-    /// Left, top, width, height of a tile.
-    fn rect(&self, column: usize, row: usize) -> Rect {
-        let (x, y) = (column * self.tile, row * self.tile);
-        Rect { x, y, w: self.tile.min(self.width - x), h: self.tile.min(self.height - y) }
-    }
-
-    /// Bytes of the index.
-    pub(crate) fn index_bytes(&self) -> usize {
-        4 * (self.tiles() + 1)
-    }
-}
-
-/// A part of a picture, pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rect {
-    pub(crate) x: usize,
-    pub(crate) y: usize,
-    pub(crate) w: usize,
-    pub(crate) h: usize,
-}
 
 /// The picture as a blob.
 pub(crate) fn encode(pixels: &Pixels, tile: u32, codec: TileCodec) -> Result<Vec<u8>, String> {
@@ -87,12 +46,21 @@ fn encode_samples<T: Sample>(samples: &[T], grid: Grid, codec: TileCodec) -> Res
     Ok(blob)
 }
 
-/// Where a picture lies in a shard file.
+/// Where a picture lies in its shard file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blob {
     pub(crate) position: u64,
     pub(crate) len: u64,
     pub(crate) bits: u8,
+}
+
+/// A picture in an open shard file.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) blob: Blob,
+    pub(crate) grid: Grid,
+    pub(crate) codec: TileCodec,
 }
 
 /// Reads pictures out of blobs; one a thread, for its buffers.
@@ -111,40 +79,30 @@ impl BlobReader {
     }
 
     /// The part `want` of a picture, as planes in [0, 1].
-    pub(crate) fn picture(
-        &mut self,
-        file: &File,
-        blob: Blob,
-        grid: Grid,
-        codec: TileCodec,
-        want: Rect,
-    ) -> Result<Picture, String> {
+    pub(crate) fn picture(&mut self, stored: Stored, want: Rect) -> Result<Picture, String> {
         let mut picture = Picture::filled(want.w, want.h, 0.0);
         let out = picture.data_mut();
-        match blob.bits {
-            8 => self.tiles(file, blob, grid, codec, want, |planes: &[u8], r| paste(planes, r, want, out))?,
-            _ => self.tiles(file, blob, grid, codec, want, |planes: &[u16], r| paste(planes, r, want, out))?,
+        match stored.blob.bits {
+            8 => self.tiles(stored, want, |planes: &[u8], r| paste(planes, r, want, out))?,
+            _ => self.tiles(stored, want, |planes: &[u16], r| paste(planes, r, want, out))?,
         }
         Ok(picture)
     }
 
     /// The whole picture as it was stored.
-    pub(crate) fn pixels(&mut self, file: &File, blob: Blob, grid: Grid, codec: TileCodec) -> Result<Pixels, String> {
+    pub(crate) fn pixels(&mut self, stored: Stored) -> Result<Pixels, String> {
+        let grid = stored.grid;
         let want = Rect { x: 0, y: 0, w: grid.width, h: grid.height };
         let n = 3 * grid.width * grid.height;
-        let samples = match blob.bits {
+        let samples = match stored.blob.bits {
             8 => {
                 let mut v = vec![0u8; n];
-                self.tiles(file, blob, grid, codec, want, |planes: &[u8], r| {
-                    interleave(planes, r, grid.width, &mut v)
-                })?;
+                self.tiles(stored, want, |planes: &[u8], r| interleave(planes, r, grid.width, &mut v))?;
                 Samples::U8(v)
             }
             _ => {
                 let mut v = vec![0u16; n];
-                self.tiles(file, blob, grid, codec, want, |planes: &[u16], r| {
-                    interleave(planes, r, grid.width, &mut v)
-                })?;
+                self.tiles(stored, want, |planes: &[u16], r| interleave(planes, r, grid.width, &mut v))?;
                 Samples::U16(v)
             }
         };
@@ -154,10 +112,7 @@ impl BlobReader {
     /// Calls `each` with the planes and the place of every tile that `want` touches.
     fn tiles<T: Sample + Scratch>(
         &mut self,
-        file: &File,
-        blob: Blob,
-        grid: Grid,
-        codec: TileCodec,
+        Stored { file, blob, grid, codec }: Stored,
         want: Rect,
         mut each: impl FnMut(&[T], Rect),
     ) -> Result<(), String> {
@@ -223,33 +178,5 @@ impl Scratch for u8 {
 impl Scratch for u16 {
     fn scratch(reader: &mut BlobReader) -> &mut Vec<u16> {
         &mut reader.planes16
-    }
-}
-
-/// The part of tile `r` that `want` holds, into the planes of a picture of `want`'s size.
-fn paste<T: Sample>(planes: &[T], r: Rect, want: Rect, out: &mut [f32]) {
-    let (x0, x1) = (r.x.max(want.x), (r.x + r.w).min(want.x + want.w));
-    let (y0, y1) = (r.y.max(want.y), (r.y + r.h).min(want.y + want.h));
-    for c in 0..3 {
-        for y in y0..y1 {
-            let from = &planes[c * r.w * r.h + (y - r.y) * r.w..][x0 - r.x..x1 - r.x];
-            let to = &mut out[c * want.w * want.h + (y - want.y) * want.w..][x0 - want.x..x1 - want.x];
-            for (t, f) in to.iter_mut().zip(from) {
-                *t = f.unit();
-            }
-        }
-    }
-}
-
-/// Tile `r` into interleaved samples of a picture `width` across.
-fn interleave<T: Copy>(planes: &[T], r: Rect, width: usize, out: &mut [T]) {
-    for c in 0..3 {
-        for y in 0..r.h {
-            let from = &planes[c * r.w * r.h + y * r.w..][..r.w];
-            let to = &mut out[3 * ((r.y + y) * width + r.x)..][..3 * r.w];
-            for (t, f) in to.iter_mut().skip(c).step_by(3).zip(from) {
-                *t = *f;
-            }
-        }
     }
 }

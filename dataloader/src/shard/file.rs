@@ -14,7 +14,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::file::metadata::page_index::RowGroupPageIndex;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use super::blob::{Blob, BlobReader, Grid};
+use super::blob::{Blob, BlobReader, Stored};
+use super::grid::Grid;
 use super::writer::{KEY_CODEC, KEY_TILE, KEY_VERSION};
 use super::{MAX_PIXELS, ShardError, TileCodec, VERSION};
 use crate::pixels::Pixels;
@@ -96,12 +97,12 @@ impl ShardFile {
         row: &Row,
         reader: &mut BlobReader,
     ) -> Result<(Pixels, Option<Pixels>), String> {
-        let mut read = |blob: Blob| reader.pixels(file, blob, self.grid(row), self.codec);
+        let mut read = |blob: Blob| reader.pixels(self.stored(file, row, blob));
         Ok((read(row.hq)?, row.lq.map(read).transpose()?))
     }
 
-    pub(crate) fn grid(&self, row: &Row) -> Grid {
-        Grid::new(row.width, row.height, self.tile)
+    pub(crate) fn stored<'a>(&self, file: &'a File, row: &Row, blob: Blob) -> Stored<'a> {
+        Stored { file, blob, grid: Grid::new(row.width, row.height, self.tile), codec: self.codec }
     }
 }
 

@@ -27,7 +27,9 @@
 mod blob;
 mod error;
 mod file;
+mod grid;
 mod manifest;
+mod open;
 mod reader;
 mod tile;
 mod writer;

@@ -1,22 +1,20 @@
 //! Reading a prepared dataset.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use defusion_config::{Degradation, RemoteCache};
 
-use super::blob::{BlobReader, Grid, Rect};
+use super::blob::BlobReader;
 use super::file::{Row, ShardFile};
+use super::grid::Rect;
+use super::open::ShardFiles;
 use super::{Manifest, ShardEntry, ShardError};
 use crate::Picture;
 use crate::cache::Cache;
 use crate::pixels::Pixels;
 use crate::store::Store;
-
-/// Shards whose rows are held in memory; about 100 bytes a row.
-const OPEN_SHARDS: usize = 512;
 
 /// A prepared dataset, or one split of it. Pictures are counted from 0 in the manifest's order. May be used from many
 /// threads at once.
@@ -24,12 +22,10 @@ const OPEN_SHARDS: usize = 512;
 pub struct DatasetReader {
     dataset: String,
     url: String,
-    store: Store,
-    cache: Option<Cache>,
+    files: ShardFiles,
     shards: Vec<ShardEntry>,
     /// Number of the first picture of each shard; and the number of pictures.
     starts: Vec<usize>,
-    open: Mutex<OpenShards>,
 }
 
 /// What is known of a picture pair without its pixels.
@@ -58,15 +54,6 @@ pub struct Pair {
     pub hq: Picture,
 }
 
-/// A shard that is being opened, or is open.
-type Slot = Arc<Mutex<Option<Arc<ShardFile>>>>;
-
-#[derive(Debug, Default)]
-struct OpenShards {
-    slots: HashMap<usize, (Slot, u64)>,
-    clock: u64,
-}
-
 impl DatasetReader {
     /// Opens the dataset in the folder `url` (a path, or any URL that [`Store`] takes). Only the manifest is read; shards are
     /// opened at their first use. Shards that do not lie on this machine come through the cache.
@@ -83,11 +70,9 @@ impl DatasetReader {
         let mut reader = Self {
             dataset: manifest.dataset,
             url: store.url().to_owned(),
-            store,
-            cache,
+            files: ShardFiles::new(store, cache),
             shards: Vec::new(),
             starts: Vec::new(),
-            open: Mutex::default(),
         };
         reader.keep(manifest.shards);
         Ok(reader)
@@ -163,7 +148,7 @@ impl DatasetReader {
 
     /// File of the shard that holds picture `i`, for messages.
     pub fn shard_of(&self, i: usize) -> String {
-        self.place(i).map(|(shard, _)| self.store.url_of(&self.shards[shard].file)).unwrap_or_default()
+        self.place(i).map(|(shard, _)| self.files.store.url_of(&self.shards[shard].file)).unwrap_or_default()
     }
 
     /// All that is known of picture `i` without its pixels.
@@ -189,10 +174,10 @@ impl DatasetReader {
     /// [`ShardError`] naming the shard and the picture, also where the part leaves the picture.
     pub fn crop(&self, i: usize, x: usize, y: usize, w: usize, h: usize) -> Result<Pair, ShardError> {
         self.with_row(i, |file, shard, row, reader| {
-            let (grid, want) = part(shard, row, x, y, w, h)?;
-            let hq = reader.picture(file, row.hq, grid, shard.codec, want)?;
+            let want = part(row, x, y, w, h)?;
+            let hq = reader.picture(shard.stored(file, row, row.hq), want)?;
             let lq = match row.lq {
-                Some(lq) => reader.picture(file, lq, grid, shard.codec, want)?,
+                Some(lq) => reader.picture(shard.stored(file, row, lq), want)?,
                 None => hq.clone(),
             };
             Ok(Pair { lq, hq })
@@ -205,8 +190,8 @@ impl DatasetReader {
     /// [`ShardError`].
     pub fn crop_hq(&self, i: usize, x: usize, y: usize, w: usize, h: usize) -> Result<Picture, ShardError> {
         self.with_row(i, |file, shard, row, reader| {
-            let (grid, want) = part(shard, row, x, y, w, h)?;
-            reader.picture(file, row.hq, grid, shard.codec, want)
+            let want = part(row, x, y, w, h)?;
+            reader.picture(shard.stored(file, row, row.hq), want)
         })
     }
 
@@ -237,7 +222,7 @@ impl DatasetReader {
 
     /// Whether shards come over a network.
     pub fn is_remote(&self) -> bool {
-        self.cache.is_some()
+        self.files.cache.is_some()
     }
 
     fn place(&self, i: usize) -> Result<(usize, usize), ShardError> {
@@ -250,27 +235,21 @@ impl DatasetReader {
 
     fn row(&self, i: usize) -> Result<(Arc<ShardFile>, usize), ShardError> {
         let (shard, row) = self.place(i)?;
-        Ok((self.shard(shard)?, row))
+        Ok((self.files.get(shard, &self.shards[shard])?, row))
     }
 
     fn with_row<T>(
         &self,
         i: usize,
-        read: impl Fn(&File, &ShardFile, &Row, &mut BlobReader) -> Result<T, String>,
+        read: impl FnOnce(&File, &ShardFile, &Row, &mut BlobReader) -> Result<T, String>,
     ) -> Result<T, ShardError> {
         thread_local! {
             static READER: RefCell<Option<BlobReader>> = const { RefCell::new(None) };
         }
         let (n, number) = self.place(i)?;
-        let shard = self.shard(n)?;
+        let shard = self.files.get(n, &self.shards[n])?;
+        let file = self.files.bytes(&shard, &self.shards[n])?;
         let row = &shard.rows[number];
-        let file = match (File::open(&shard.path), &self.cache) {
-            // Another process has evicted it from the cache.
-            (Err(e), Some(cache)) if e.kind() == std::io::ErrorKind::NotFound => {
-                cache.fetch(&self.store, &self.shards[n])?.1
-            }
-            (opened, _) => opened.map_err(|e| ShardError::shard(&shard.shown, e))?,
-        };
         READER.with_borrow_mut(|slot| {
             let reader = match slot {
                 Some(reader) => Ok(reader),
@@ -283,61 +262,12 @@ impl DatasetReader {
             })
         })
     }
-
-    /// The rows of shard `n`: fetched and opened once, by the first thread that wants them.
-    fn shard(&self, n: usize) -> Result<Arc<ShardFile>, ShardError> {
-        let slot = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.clock += 1;
-            let now = open.clock;
-            let entry = open.slots.entry(n).or_default();
-            entry.1 = now;
-            let slot = entry.0.clone();
-            if open.slots.len() > OPEN_SHARDS
-                && let Some(oldest) = open.slots.iter().min_by_key(|(_, (_, used))| *used).map(|(n, _)| *n)
-            {
-                open.slots.remove(&oldest);
-            }
-            slot
-        };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shard) = &*slot {
-            return Ok(shard.clone());
-        }
-        let shard = Arc::new(self.open_shard(&self.shards[n])?);
-        *slot = Some(shard.clone());
-        Ok(shard)
-    }
-
-    fn open_shard(&self, entry: &ShardEntry) -> Result<ShardFile, ShardError> {
-        let shown = self.store.url_of(&entry.file);
-        let (path, file) = match (self.store.local_path(), &self.cache) {
-            (Some(dir), _) => {
-                let path = dir.join(&entry.file);
-                let file = File::open(&path).map_err(|e| ShardError::shard(&shown, e))?;
-                (path, file)
-            }
-            (None, Some(cache)) => cache.fetch(&self.store, entry)?,
-            (None, None) => return Err(ShardError::shard(shown, "is neither local nor cached")),
-        };
-        let bytes = file.metadata().map_err(|e| ShardError::shard(&shown, e))?.len();
-        if bytes != entry.bytes {
-            let message = format!("has {bytes} bytes, but the manifest says {}", entry.bytes);
-            return Err(ShardError::shard(shown, message));
-        }
-        let shard = ShardFile::open(&file, path, &shown)?;
-        if shard.rows.len() as u64 != entry.rows {
-            let message = format!("has {} pictures, but the manifest says {}", shard.rows.len(), entry.rows);
-            return Err(ShardError::shard(shown, message));
-        }
-        Ok(shard)
-    }
 }
 
-fn part(shard: &ShardFile, row: &Row, x: usize, y: usize, w: usize, h: usize) -> Result<(Grid, Rect), String> {
+fn part(row: &Row, x: usize, y: usize, w: usize, h: usize) -> Result<Rect, String> {
     let inside = |at: usize, len: usize, size: u32| at.checked_add(len).is_some_and(|end| end <= size as usize);
     if w == 0 || h == 0 || !inside(x, w, row.width) || !inside(y, h, row.height) {
         return Err(format!("is {}x{}; it has no part of {w}x{h} at ({x}, {y})", row.width, row.height));
     }
-    Ok((shard.grid(row), Rect { x, y, w, h }))
+    Ok(Rect { x, y, w, h })
 }

@@ -1,6 +1,8 @@
 //! How the pixels of one tile are packed: lossless, and quick to unpack.
 
 use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 /// What is in a tile. All are lossless.
 ///
@@ -44,6 +46,11 @@ impl std::str::FromStr for TileCodec {
 
 /// Level 1: on photographs higher ones win 0 to 2% of the bytes at up to eight times the work.
 const ZSTD_LEVEL: i32 = 1;
+/// Residuals of photographs repeat by chance, if at all: matches cost more time than they save bytes. These two make them
+/// rare, which unpacks 1.7 times as fast for 2% more bytes. All the rest is Huffman's codes.
+const ZSTD_MIN_MATCH: u32 = 7;
+/// How far the search for a match goes on from where there was none, bytes.
+const ZSTD_STEP: u32 = 128;
 
 /// A sample of 8 or 16 bits, arithmetic modulo its range.
 pub(crate) trait Sample: Copy + Default {
@@ -106,13 +113,18 @@ impl Sample for u16 {
 /// Packs tiles, one after another.
 pub(crate) struct TileEncoder {
     codec: TileCodec,
-    zstd: zstd::bulk::Compressor<'static>,
+    zstd: Compressor<'static>,
     bytes: Vec<u8>,
 }
 
 impl TileEncoder {
     pub(crate) fn new(codec: TileCodec) -> std::io::Result<Self> {
-        Ok(Self { codec, zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?, bytes: Vec::new() })
+        let mut zstd = Compressor::new(ZSTD_LEVEL)?;
+        zstd.set_parameter(CParameter::MinMatch(ZSTD_MIN_MATCH))?;
+        zstd.set_parameter(CParameter::TargetLength(ZSTD_STEP))?;
+        // Without this, a step makes Zstandard store bytes as they are.
+        zstd.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
+        Ok(Self { codec, zstd, bytes: Vec::new() })
     }
 
     /// Appends the tile of planes red, green, blue to `blob`. `planes` is used up.
@@ -138,13 +150,13 @@ impl TileEncoder {
 
 /// Unpacks tiles; keeps its buffers.
 pub(crate) struct TileDecoder {
-    zstd: zstd::bulk::Decompressor<'static>,
+    zstd: Decompressor<'static>,
     bytes: Vec<u8>,
 }
 
 impl TileDecoder {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { zstd: zstd::bulk::Decompressor::new()?, bytes: Vec::new() })
+        Ok(Self { zstd: Decompressor::new()?, bytes: Vec::new() })
     }
 
     /// Unpacks a tile into `planes` (red, green, blue), whose length is the tile's number of samples.

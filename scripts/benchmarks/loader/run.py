@@ -6,6 +6,7 @@ order that turns; a figure is the median of the rounds, its spread the least and
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,9 @@ PEERS = [
     "webdataset",
 ]
 SETS = {"pairs": "pictures of 720 px and more", "small": "pictures of 256 px"}
+# glibc gives every large batch back to the kernel and takes it anew, page by page. The launcher's settings for workers
+# (launcher/src/spawn.rs) keep it; all loaders get them here, ours and the others.
+MALLOC = "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
 MEMORY_SAMPLES, MEMORY_CROP = 1_000_000, 64
 MANY_IMAGES, MANY_SHARDS = 100_000, 1_000
 STARTS = 5
@@ -30,7 +34,8 @@ STARTS = 5
 
 def last_json(*command):
     # Loaders warn on standard error; what matters there is only seen when they fail.
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    environment = os.environ | {"GLIBC_TUNABLES": MALLOC}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

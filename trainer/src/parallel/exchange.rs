@@ -5,10 +5,10 @@
 //! (all-to-all), and the blocks are then gathered by all: every element is `((x0 + x1) + x2) + ...` on whichever rank
 //! adds it, and all ranks receive that one value. The traffic is that of a ring: 2 (P - 1) / P of the data.
 
-use mpi::topology::SimpleCommunicator;
-use mpi::traits::*;
+use mpi::traits::Equivalence;
 
 use super::ReduceOp;
+use super::transfer::Transfer;
 
 /// Bytes of a chunk. The chunk and its staging stay in the second-level cache.
 const CHUNK: usize = 1 << 20;
@@ -53,19 +53,19 @@ fn fold<T: Number>(op: ReduceOp, into: &mut [T], x: &[T]) {
     }
 }
 
-/// Reduces in place over all ranks of `comm`. `staging` is reused between calls.
-pub(super) fn reduce<T: Number>(comm: &SimpleCommunicator, data: &mut [T], staging: &mut Vec<T>, op: ReduceOp) {
-    reduce_with(comm, data, staging, |copies, n| {
+/// Reduces in place over all ranks. `staging` is reused between calls.
+pub(super) fn reduce<T: Number>(ranks: &Transfer, data: &mut [T], staging: &mut Vec<T>, op: ReduceOp) {
+    reduce_with(ranks, data, staging, |copies, n| {
         let (first, rest) = copies.split_at_mut(n);
         rest.chunks_exact(n).for_each(|x| fold(op, first, x));
     });
 }
 
 /// The same for bfloat16: widened to float32, and rounded once at the end.
-pub(super) fn reduce_bf16(comm: &SimpleCommunicator, data: &mut [u16], staging: &mut Vec<u16>, op: ReduceOp) {
+pub(super) fn reduce_bf16(ranks: &Transfer, data: &mut [u16], staging: &mut Vec<u16>, op: ReduceOp) {
     let wide = |x: u16| half::bf16::from_bits(x).to_f32();
     let mut sum = Vec::new();
-    reduce_with(comm, data, staging, |copies, n| {
+    reduce_with(ranks, data, staging, |copies, n| {
         sum.clear();
         sum.extend(copies[..n].iter().map(|&x| wide(x)));
         for x in copies[n..].chunks_exact(n) {
@@ -87,16 +87,16 @@ pub(super) fn reduce_bf16(comm: &SimpleCommunicator, data: &mut [u16], staging: 
 /// `fold_copies(copies, n)` gets P copies of n elements one after the other, by rank, and leaves the result in the
 /// first.
 fn reduce_with<T: Equivalence + Copy + Default>(
-    comm: &SimpleCommunicator,
+    others: &Transfer,
     data: &mut [T],
     staging: &mut Vec<T>,
     mut fold_copies: impl FnMut(&mut [T], usize),
 ) {
-    let ranks = comm.size() as usize;
+    let ranks = others.ranks();
     let mut gather_and_fold = |part: &mut [T], fold_copies: &mut dyn FnMut(&mut [T], usize)| {
         let n = part.len();
         staging.resize(n * ranks, T::default());
-        comm.all_gather_into(&part[..], &mut staging[..]);
+        others.all_gather(&part[..], &mut staging[..]);
         fold_copies(&mut staging[..], n);
         part.copy_from_slice(&staging[..n]);
     };
@@ -114,8 +114,8 @@ fn reduce_with<T: Equivalence + Copy + Default>(
     for chunk in blocks.chunks_mut((CHUNK / size_of::<T>() / ranks).max(1) * ranks) {
         let n = chunk.len() / ranks;
         staging.resize(chunk.len(), T::default());
-        comm.all_to_all_into(&chunk[..], &mut staging[..]);
+        others.all_to_all(&chunk[..], &mut staging[..]);
         fold_copies(&mut staging[..], n);
-        comm.all_gather_into(&staging[..n], &mut chunk[..]);
+        others.all_gather(&staging[..n], &mut chunk[..]);
     }
 }

@@ -20,6 +20,7 @@ mod record;
 mod rendezvous;
 mod solo;
 mod sync;
+mod transfer;
 mod watchdog;
 
 pub use buckets::{BucketSizes, Layout};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use defusion_config::protocol::COLOR_WORKER;
 use half::bf16;
@@ -15,6 +15,7 @@ use tch::{Kind, Tensor};
 use super::comm_thread::{Call, CommThread, Transport, Work, failure};
 use super::nccl::{Event, Mark};
 use super::rendezvous::{Rendezvous, Watch};
+use super::transfer::Transfer;
 use super::{Collective, FlightRecord, ParallelError, Pending, ReduceOp, exchange};
 use crate::torch::{TorchError, cpu_bits_mut, cpu_bytes_mut, cpu_slice_mut};
 
@@ -175,14 +176,13 @@ impl MpiTransport {
         }
     }
 
-    fn meet(&mut self, call: &Call) -> Result<&SimpleCommunicator, ParallelError> {
-        match &mut self.comms {
-            Some(comms) => {
-                comms.rendezvous.meet(call)?;
-                Ok(&comms.workers)
-            }
-            None => Err(ParallelError::Start("MPI is finalized already".into())),
-        }
+    fn meet<'a>(&'a mut self, call: &'a Call) -> Result<Transfer<'a>, ParallelError> {
+        let Some(Comms { workers, rendezvous }) = &mut self.comms else {
+            return Err(ParallelError::Start("MPI is finalized already".into()));
+        };
+        let since = Instant::now();
+        rendezvous.meet(call, since)?;
+        Ok(Transfer { comm: workers, rendezvous, record: &self.record, call, since })
     }
 }
 
@@ -208,13 +208,13 @@ impl Transport for MpiTransport {
     ) -> Result<Option<Mark>, ParallelError> {
         let rank = self.rank();
         let mut staging = std::mem::take(&mut self.staging);
-        let workers = self.meet(call)?;
+        let ranks = self.meet(call)?;
         in_contiguous(tensor, |t| {
             match t.f_kind()? {
-                Kind::Float => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.f32, op),
-                Kind::Double => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.f64, op),
-                Kind::Int64 => exchange::reduce(workers, cpu_slice_mut(t)?, &mut staging.i64, op),
-                Kind::BFloat16 => exchange::reduce_bf16(workers, cpu_bits_mut::<bf16>(t)?, &mut staging.bits, op),
+                Kind::Float => exchange::reduce(&ranks, cpu_slice_mut(t)?, &mut staging.f32, op),
+                Kind::Double => exchange::reduce(&ranks, cpu_slice_mut(t)?, &mut staging.f64, op),
+                Kind::Int64 => exchange::reduce(&ranks, cpu_slice_mut(t)?, &mut staging.i64, op),
+                Kind::BFloat16 => exchange::reduce_bf16(&ranks, cpu_bits_mut::<bf16>(t)?, &mut staging.bits, op),
                 other => return Err(TorchError(format!("{other:?} tensors cannot be reduced"))),
             }
             Ok(())
@@ -232,9 +232,9 @@ impl Transport for MpiTransport {
         call: &Call,
     ) -> Result<Option<Mark>, ParallelError> {
         let rank = self.rank();
-        let workers = self.meet(call)?;
+        let ranks = self.meet(call)?;
         in_contiguous(tensor, |t| {
-            broadcast(workers, cpu_bytes_mut(t)?, root);
+            ranks.broadcast(cpu_bytes_mut(t)?, root);
             Ok(())
         })
         .map_err(|e| failure(rank, call, e))?;
@@ -242,18 +242,18 @@ impl Transport for MpiTransport {
     }
 
     fn broadcast_bytes(&mut self, bytes: &mut Vec<u8>, root: usize, call: &Call) -> Result<(), ParallelError> {
-        let workers = self.meet(call)?;
-        let mut length = bytes.len() as u64;
-        workers.process_at_rank(root as i32).broadcast_into(&mut length);
-        bytes.resize(length as usize, 0);
-        broadcast(workers, bytes, root);
+        let ranks = self.meet(call)?;
+        let mut length = [bytes.len() as u64];
+        ranks.broadcast(&mut length, root);
+        bytes.resize(length[0] as usize, 0);
+        ranks.broadcast(bytes, root);
         Ok(())
     }
 
     fn any(&mut self, flag: bool, call: &Call) -> Result<bool, ParallelError> {
         let mut staging = std::mem::take(&mut self.staging.i64);
         let mut flag = [i64::from(flag)];
-        exchange::reduce(self.meet(call)?, &mut flag, &mut staging, ReduceOp::Max);
+        exchange::reduce(&self.meet(call)?, &mut flag, &mut staging, ReduceOp::Max);
         self.staging.i64 = staging;
         Ok(flag != [0])
     }
@@ -297,11 +297,4 @@ fn in_contiguous(t: &mut Tensor, f: impl FnOnce(&mut Tensor) -> Result<(), Torch
         f(&mut copy)?;
         Ok(t.f_copy_(&copy)?)
     })
-}
-
-fn broadcast(workers: &SimpleCommunicator, bytes: &mut [u8], root: usize) {
-    // A count is an i32 in MPI.
-    for part in bytes.chunks_mut(1 << 28) {
-        workers.process_at_rank(root as i32).broadcast_into(part);
-    }
 }

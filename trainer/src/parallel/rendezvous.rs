@@ -1,7 +1,7 @@
 //! Where ranks meet before a collective over MPI.
 //!
-//! A blocking MPI call spins. If the communication thread went straight into one, it would take a core from backward
-//! for as long as the slowest rank takes to come. So ranks first meet here: small messages in the pattern of a
+//! MPI spins while it waits. If the communication thread went straight into a collective, it would take a core from
+//! backward for as long as the slowest rank takes to come. So ranks first meet here: small messages in the pattern of a
 //! dissemination barrier (Hensgen, Finkel and Manber 1988; ceil(log2 P) rounds), waited for by probing and sleeping.
 //! The messages say which collective the sender is in, so that ranks that are out of step learn it instead of mixing
 //! up their data, and a rank that waits too long calls the roll to say who is missing.
@@ -59,11 +59,10 @@ impl Rendezvous {
         self.last = call.number;
     }
 
-    /// Returns when every rank has come to this same collective.
-    pub fn meet(&mut self, call: &Call) -> Result<(), ParallelError> {
+    /// Returns when every rank has come to this same collective, to which this one came at `since`.
+    pub fn meet(&mut self, call: &Call, since: Instant) -> Result<(), ParallelError> {
         self.pass(call);
         let mine = token(call);
-        let since = Instant::now();
         let (mut distance, mut round) = (1, 0);
         while distance < self.size {
             let to = (self.rank + distance) % self.size;

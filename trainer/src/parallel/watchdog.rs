@@ -1,7 +1,8 @@
 //! Ends a process whose communication thread is stuck in a call that cannot be called back.
 //!
-//! A rank that waits for others notices by itself that they do not come ([`super::rendezvous`]). But a rank that has met
-//! the others and then goes into MPI waits there for ever when one of them is stopped at that moment.
+//! A rank that waits for others notices by itself that they do not come ([`super::rendezvous`]) or are lost while data is
+//! on its way ([`super::transfer`]). What is left are calls that only return when they have what they want: MPI's own
+//! sends, the CUDA driver's, a last barrier.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ pub(super) fn watch(busy: &Arc<Busy>, control: Control, record: FlightRecord) ->
         while let Some(stuck) = look(&busy, &control) {
             if let Some((call, since)) = stuck {
                 let seconds = since.elapsed().as_secs_f64();
-                let who = "the other ranks came and then stopped answering; this process ends".to_owned();
+                let who = "a call to MPI or the CUDA driver does not return; this process ends".to_owned();
                 record.dump_failure(&ParallelError::Hung {
                     rank: record.rank(),
                     operation: call.to_string(),

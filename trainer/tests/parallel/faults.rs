@@ -1,6 +1,7 @@
 //! NCCL that fails, hangs or is missing, and ranks that do not come: errors that name rank and collective, in time.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use defusion_config::protocol::EXIT_HUNG;
@@ -136,7 +137,7 @@ fn rank_1_comes_late() {
 const ABSENT: [&str; 4] =
     ["rank 0", "(probe 3, 4000 bytes) of a test, after 7 steps", "waited 2 s", "rank 1 has not come"];
 
-/// Rank 1 goes into MPI where rank 0 is no longer, and cannot be called back: the watchdog ends it.
+/// Rank 1 waits for data that rank 0 does not send any more. MPI may write it at any time, so its process ends.
 #[test]
 fn a_rank_that_comes_late_is_named_and_ended_over_mpi() {
     const TEST: &str = "faults::a_rank_that_comes_late_is_named_and_ended_over_mpi";
@@ -148,6 +149,30 @@ fn a_rank_that_comes_late_is_named_and_ended_over_mpi() {
     let said = transcript(&output);
     assert_names(&std::fs::read_to_string(left_by(folder.path(), 0)).expect("rank 0's error"), &ABSENT);
     assert_names(&said, &["rank 1: all-reduce #3 (probe 3, 4000 bytes)", "flight record of rank 1"]);
+    assert_eq!(output.status.code(), Some(EXIT_HUNG), "{said}");
+}
+
+/// The transfer of a gigabyte takes longer than rank 1 lives.
+#[test]
+fn a_rank_that_is_stopped_while_data_is_on_its_way_is_named() {
+    const TEST: &str = "faults::a_rank_that_is_stopped_while_data_is_on_its_way_is_named";
+    if is_rank() {
+        let comm = join(PATIENCE).expect("ranks meet");
+        let mut t = Tensor::ones([1 << 28], (Kind::Float, Device::Cpu));
+        comm.barrier("both are ready").expect("ranks meet");
+        if comm.rank() == 1 {
+            std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status()
+            });
+        }
+        let reduced = comm.all_reduce(&mut t, ReduceOp::Sum, "large");
+        panic!("rank {} has not been ended: {reduced:?}", comm.rank());
+    }
+    let output = start(2, TEST, "mpi", &[]);
+    let said = transcript(&output);
+    assert_names(&said, &["rank 0: all-reduce #1 (large, 1073741824 bytes): waited 2 s; rank 1 does not answer"]);
+    assert_names(&said, &["flight record of rank 0"]);
     assert_eq!(output.status.code(), Some(EXIT_HUNG), "{said}");
 }
 
