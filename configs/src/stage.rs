@@ -175,7 +175,8 @@ pub struct TokenizerStage {
     pub disc_start: u64,
     /// Decay of the weights' moving average, which the second stage uses.
     pub ema_decay: f64,
-    /// Tokenizer to start from (safetensors, taming's names), and its discriminator where the file holds one.
+    /// Tokenizer to start from: a file of `defusion export`, or safetensors with taming's names; and its discriminator
+    /// where the file holds one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
     /// How a step is computed.
@@ -259,7 +260,8 @@ pub struct DiffusionStage {
     pub schedule: BetaSchedule,
     /// Sampler for validation, evaluation and restoring.
     pub sampler: Sampler,
-    /// U-Net to start from (safetensors, guided-diffusion's names).
+    /// What to start from: a file of `defusion export`, with bridge and adapter, or safetensors with guided-diffusion's
+    /// names, the U-Net alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
     /// How a step is computed.

@@ -6,6 +6,7 @@
 mod catalog;
 mod csv_list;
 mod descriptor;
+mod pairing;
 mod problem;
 mod scan;
 mod scene;

@@ -59,3 +59,39 @@ fn train_evaluate_export_restore() {
     assert!(!again.status.success());
     assert!(transcript(&again).contains("restored.png"), "{}", transcript(&again));
 }
+
+#[test]
+fn training_starts_from_exported_weights() {
+    let sandbox = Sandbox::with_shards();
+    let first = sandbox.config_args("first", &["tokenizer.iterations=2", "diffusion.iterations=2"]);
+    assert_success(&mpirun(2).args(&first).output().expect("mpirun runs"));
+    let exported = sandbox.path("first.safetensors");
+    let export = |run: &str, to: &std::path::Path| {
+        let mut command = defusion();
+        command.arg("export").arg("--run").arg(sandbox.path(run)).arg("--to").arg(to);
+        assert_success(&command.output().expect("defusion runs"));
+    };
+    export("first", &exported);
+
+    // A rate that is nothing in float32: what comes out is what went in.
+    let path = exported.display();
+    let (tokenizer, diffusion) = (format!("tokenizer.pretrained={path}"), format!("diffusion.pretrained={path}"));
+    let lr = "diffusion.lr={base: 1e-300}";
+    let second = ["tokenizer.iterations=0", &tokenizer, "diffusion.iterations=1", &diffusion, lr];
+    let trained = mpirun(2).args(sandbox.config_args("second", &second)).output().expect("mpirun runs");
+    assert_success(&trained);
+    let again = sandbox.path("second.safetensors");
+    export("second", &again);
+    let tensors = |file: &std::path::Path| {
+        let bytes = std::fs::read(file).expect("weights");
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(tensors(&exported) == tensors(&again), "other weights came out than went in");
+
+    // Without them stage 1 cannot be skipped.
+    let bare = ["tokenizer.iterations=0", "diffusion.iterations=1"];
+    let refused = mpirun(2).args(sandbox.config_args("third", &bare)).output().expect("mpirun runs");
+    assert_eq!(refused.status.code(), Some(2), "{}", transcript(&refused));
+    assert!(transcript(&refused).contains("tokenizer.pretrained"), "{}", transcript(&refused));
+}

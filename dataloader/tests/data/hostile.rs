@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use defusion_config::{Degradation, RemoteCache};
 use defusion_dataloader::prepare::{Options, list_source, prepare};
 use defusion_dataloader::shard::{DatasetReader, MANIFEST, ShardError};
-use defusion_dataloader::verify::verify;
+use defusion_dataloader::verify::{digests, verify};
 
 use crate::shards::save;
 
@@ -94,6 +94,12 @@ fn damaged_shards_are_named_and_verify_finds_them() {
         assert_eq!((found.shards, found.problems.len()), (1, 1));
         let text = found.to_string();
         assert!(text.contains("part-00001.parquet") && text.contains(words), "{text}");
+        // The workers of a host divide the shards: one of two finds it.
+        digests(&url, 0, 2).unwrap();
+        for alone in [digests(&url, 1, 2), digests(&url, 0, 1)] {
+            let text = alone.unwrap_err().to_string();
+            assert!(text.contains("part-00001.parquet") && text.contains(words), "{text}");
+        }
     }
     // A zero byte in the pixels: the digest of the manifest is made to fit, so only the tile can tell, if anything.
     std::fs::write(&file, b"PAR1 no parquet PAR1").unwrap();

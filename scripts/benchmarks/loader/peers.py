@@ -18,6 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 CROP, BATCH, WORKERS = 256, 32, 2
+EPOCH = 1 << 20
 
 
 def crop_and_flip(lq, hq):
@@ -48,7 +49,7 @@ class Files(Dataset):
         self.read = read
 
     def __len__(self):
-        return 1 << 20
+        return EPOCH
 
     def __getitem__(self, index):
         lq, hq = self.pairs[index % len(self.pairs)]
@@ -73,7 +74,8 @@ def mds(folder, decode):
             return crop_and_flip(decode(sample["lq"]), decode(sample["hq"]))
 
     clean_stale_shared_memory()
-    dataset = Pairs(local=str(folder), shuffle=True, batch_size=BATCH, num_canonical_nodes=1)
+    # As long as with `Files`: an epoch never ends within a measurement.
+    dataset = Pairs(local=str(folder), shuffle=True, batch_size=BATCH, num_canonical_nodes=1, epoch_size=EPOCH)
     # Its workers live through all epochs, as they would in training.
     return DataLoader(dataset, BATCH, num_workers=WORKERS, worker_init_fn=start_worker, persistent_workers=True)
 

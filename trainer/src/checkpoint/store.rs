@@ -1,10 +1,8 @@
 //! A folder in an object store: local disk, S3, Google Cloud Storage, Azure, or memory.
 
 use std::fmt;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use defusion_dataloader::location::{Location, LocationError, describe, redact};
@@ -14,95 +12,13 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use sha2::{Digest, Sha256};
 
+use super::{StoreError, StoreErrorKind};
+
 /// Objects above this size are uploaded in parts of [`CHUNK`] and read in ranges of it: a request then stays within
 /// the client's time limit on a slow link, and S3's 10,000 parts hold 160 GiB.
 const CHUNK: usize = 16 << 20;
 /// Parts or ranges of one object under way at once.
 const IN_FLIGHT: usize = 4;
-
-/// What kind of failure a [`StoreError`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreErrorKind {
-    /// The URL or path cannot be used.
-    Url,
-    /// There is no such object.
-    NotFound,
-    /// The object exists and was to be created.
-    AlreadyExists,
-    /// Credentials are missing, wrong, or lack a right.
-    Denied,
-    /// The store cannot do this at all.
-    Unsupported,
-    /// The object's size or content is not what it must be.
-    Content,
-    /// Anything else: network, disk, server.
-    Other,
-}
-
-/// A failed operation on an object. Its text names the object; it never holds credentials.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {object}: {message}")]
-pub struct StoreError {
-    /// What kind of failure.
-    pub kind: StoreErrorKind,
-    /// What was tried: `read`, `write`, `list`, ...
-    pub action: &'static str,
-    /// URL of the object.
-    pub object: String,
-    /// Why.
-    pub message: String,
-}
-
-/// How often and how patiently a failed operation is tried again, over and above the retries of the HTTP client
-/// itself. The pause doubles from `first` up to `longest`.
-#[derive(Clone, Copy, Debug)]
-pub struct Retry {
-    /// Tries in all, at least 1.
-    pub tries: u32,
-    /// Pause before the second try.
-    pub first: Duration,
-    /// Longest pause.
-    pub longest: Duration,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { tries: 6, first: Duration::from_secs(1), longest: Duration::from_secs(30) }
-    }
-}
-
-impl Retry {
-    /// Runs `operation` until it succeeds, fails for good (bad URL, no such object, exists already, unsupported), or
-    /// the tries are used up.
-    ///
-    /// # Errors
-    /// The last error.
-    pub async fn run<T, F>(&self, mut operation: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut pause = self.first;
-        for tried in 1.. {
-            match operation().await {
-                Ok(value) => return Ok(value),
-                Err(error) if tried < self.tries.max(1) && error.may_pass() => {
-                    tracing::warn!("{error}; trying again in {pause:?} ({tried} of {} tries)", self.tries);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.longest);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        unreachable!("the loop above only ends by returning")
-    }
-}
-
-impl StoreError {
-    fn may_pass(&self) -> bool {
-        // Credentials may be renewed and eventually consistent rights may arrive: `Denied` is tried again.
-        matches!(self.kind, StoreErrorKind::Denied | StoreErrorKind::Content | StoreErrorKind::Other)
-    }
-}
 
 /// A folder under an object_store URL. Clones are cheap and mean the same folder.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Public weights, imported by the reference implementations' parameter names.
+//! Public weights, imported by the reference implementations' parameter names; and what `defusion export` wrote, whole.
 //!
 //! Published checkpoints are pickles; convert them once with `safetensors.torch.save_file(state_dict, ...)`. What training
 //! frameworks put before every name (`state_dict.`, `model.`, `module.`) may stay.
@@ -10,6 +10,9 @@ use tch::Tensor;
 use tch::nn::VarStore;
 
 use crate::weights::{WeightsError, WeightsFile};
+
+/// Before the tokenizer's names in an exported file.
+const TOKENIZER: &str = "tokenizer.";
 
 /// Why weights were not imported. The networks are unchanged then, unless the file failed while it was read.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +60,8 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
-/// guided-diffusion's U-Net into the `unet` part of a [`DefusionUnet`](super::defusion::DefusionUnet) registered at the
-/// root of `store`.
+/// Into a [`DefusionUnet`](super::defusion::DefusionUnet) registered at the root of `store`: of an exported file the U-Net,
+/// the bridge and the adapter; of any other guided-diffusion's U-Net, and the rest stays as it is.
 ///
 /// A file with a learned variance head (6 rows in `out.2`) loads into a network without one (3 rows): the first half is
 /// eps. The reverse is refused.
@@ -67,12 +70,18 @@ impl std::fmt::Display for Mismatch {
 /// [`ImportError`]: a mismatch lists every missing, unexpected and mis-shaped key.
 pub fn unet(store: &VarStore, file: impl AsRef<Path>) -> Result<(), ImportError> {
     let file = WeightsFile::open(file.as_ref())?;
-    let plan = Plan::new(&file, "U-Net", store, "unet.", |key| Some(unwrapped(key)))?;
-    plan.run(&file)
+    let plan = match is_export(&file) {
+        true => Plan::new(&file, "U-Net, bridge and adapter", store, "", |key| {
+            Some(key).filter(|key| !key.starts_with(TOKENIZER))
+        }),
+        false => Plan::new(&file, "U-Net", store, "unet.", |key| Some(unwrapped(key))),
+    };
+    plan?.run(&file)
 }
 
-/// taming-transformers' VQGAN into a [`Tokenizer`](super::tokenizer::Tokenizer) registered at the root of `store` and,
-/// where both the file and the caller have one, into its discriminator. True where the discriminator came with it.
+/// taming-transformers' VQGAN, or the tokenizer of an exported file, into a [`Tokenizer`](super::tokenizer::Tokenizer)
+/// registered at the root of `store` and, where both the file and the caller have one, into its discriminator. True where
+/// the discriminator came with it.
 ///
 /// The other parts of the losses (`loss.*`) are left out.
 ///
@@ -84,7 +93,8 @@ pub fn tokenizer(
     file: impl AsRef<Path>,
 ) -> Result<bool, ImportError> {
     let file = WeightsFile::open(file.as_ref())?;
-    let autoencoder = Plan::new(&file, "tokenizer", store, "", autoencoder_name)?;
+    let name = if is_export(&file) { exported_name } else { autoencoder_name };
+    let autoencoder = Plan::new(&file, "tokenizer", store, "", name)?;
     let has_critic = file.names().iter().any(|key| critic_name(key).is_some());
     let critic = discriminator.filter(|_| has_critic);
     let critic = critic.map(|store| Plan::new(&file, "discriminator", store, "", critic_name)).transpose()?;
@@ -92,6 +102,15 @@ pub fn tokenizer(
     let imported = critic.is_some();
     critic.map_or(Ok(()), |plan| plan.run(&file))?;
     Ok(imported)
+}
+
+/// Whether `defusion export` wrote it with all its networks.
+fn is_export(file: &WeightsFile) -> bool {
+    file.names().iter().any(|key| key.starts_with("unet.")) && file.names().iter().any(|key| key.starts_with(TOKENIZER))
+}
+
+fn exported_name(key: &str) -> Option<&str> {
+    key.strip_prefix(TOKENIZER)
 }
 
 fn autoencoder_name(key: &str) -> Option<&str> {
