@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use clap::{Args, Subcommand};
 use defusion_config::{Degradation, Override, Resolved};
 use defusion_dataloader::ground::Pool;
+use defusion_dataloader::shard::{DEFAULT_TILE, TileCodec};
 use defusion_dataloader::{Picture, prepare, preview, verify};
 use defusion_datasets::Descriptor;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,6 +59,12 @@ pub struct PrepareArgs {
     /// How the degraded pictures of a `pairs` layout are degraded.
     #[arg(long, value_delimiter = ',')]
     degradations: Vec<Degradation>,
+    /// How tiles are packed: zstd, as small as PNG; lz4, quicker to unpack; raw, not at all. All are lossless.
+    #[arg(long, default_value = TileCodec::default().name())]
+    codec: TileCodec,
+    /// Side of a tile, pixels: what a crop reads beyond its own edge.
+    #[arg(long, default_value_t = DEFAULT_TILE)]
+    tile: u32,
     /// Threads; all cores where this is left out.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -139,6 +146,8 @@ fn run_prepare(args: &PrepareArgs) -> Result<(), Failure> {
         prepare::list_source(&descriptor, &args.from, args.split.as_deref(), &args.degradations)?
     };
     let options = prepare::Options {
+        codec: args.codec,
+        tile: args.tile,
         threads: args.threads,
         overwrite: args.overwrite,
         leave_out_problems: args.leave_out_problems,
