@@ -11,8 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::shard::{ShardEntry, ShardError};
 use crate::store::Store;
 
-/// Bytes of one request.
-const RANGE: u64 = 16 << 20;
 /// Name of the file that is locked while what the cache holds is counted or changed.
 const ROOM: &str = "room.lock";
 /// How often a full cache is looked at again.
@@ -98,20 +96,18 @@ impl Cache {
             Err(e) => Err(error(&self.dir, format!("cannot be written: {e}"))),
         };
         let mut digest = Sha256::new();
-        let mut start = 0;
-        while start < entry.bytes {
-            let end = entry.bytes.min(start + RANGE);
-            let bytes = store.get_range(&entry.file, start..end)?;
-            if bytes.len() as u64 != end - start {
-                let message =
-                    format!("ends at byte {}, but the manifest says {}", start + bytes.len() as u64, entry.bytes);
-                return Err(ShardError::shard(store.url_of(&entry.file), message));
-            }
-            digest.update(&bytes);
-            if !written(file.write_all(&bytes))? {
+        let mut read = 0;
+        for piece in store.pieces(&entry.file, entry.bytes)? {
+            let piece = piece?;
+            read += piece.len() as u64;
+            digest.update(&piece);
+            if !written(file.write_all(&piece))? {
                 return Ok(false);
             }
-            start = end;
+        }
+        if read != entry.bytes {
+            let message = format!("ends at byte {read}, but the manifest says {}", entry.bytes);
+            return Err(ShardError::shard(store.url_of(&entry.file), message));
         }
         let sha256 = crate::shard::hex(&digest.finalize());
         if sha256 != entry.sha256 {

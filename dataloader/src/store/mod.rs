@@ -1,11 +1,15 @@
 //! Folders on any object store, for code that is not async.
 
+mod pieces;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+
+pub use pieces::Pieces;
 
 use crate::location::{Location, LocationError, describe, redact};
 
@@ -135,15 +139,6 @@ impl Store {
         self.wait(name, "read", async move { inner.get(&path).await?.bytes().await })
     }
 
-    /// The bytes `range` of the object.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn get_range(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        let (inner, path) = (self.inner.clone(), self.root.clone().join(name));
-        self.wait(name, "read", async move { inner.get_range(&path, range).await })
-    }
-
     /// The object's size in bytes; `None` where there is none.
     ///
     /// # Errors
@@ -219,19 +214,31 @@ impl Store {
         action: &'static str,
         work: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let url = if name.is_empty() { self.shown.clone() } else { self.url_of(name) };
-        let failed = |message: String| StoreError::Failed { url: url.clone(), action, message };
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        runtime().map_err(failed)?.spawn(async move {
+        runtime().map_err(|message| self.failed(name, action, message))?.spawn(async move {
             // The receiver waits below: it cannot be gone.
             let _ = sender.send(work.await);
         });
         match receiver.recv() {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(object_store::Error::NotFound { .. })) => Err(StoreError::NotFound { url: url.clone() }),
-            Ok(Err(e)) => Err(failed(describe(&e))),
-            Err(_) => Err(failed("the request's task panicked".into())),
+            Ok(done) => done.map_err(|e| self.error(name, action, &e)),
+            Err(_) => Err(self.failed(name, action, "the request's task panicked".into())),
         }
+    }
+
+    fn error(&self, name: &str, action: &'static str, error: &object_store::Error) -> StoreError {
+        match error {
+            object_store::Error::NotFound { .. } => StoreError::NotFound { url: self.shown_of(name) },
+            error => self.failed(name, action, describe(error)),
+        }
+    }
+
+    fn failed(&self, name: &str, action: &'static str, message: String) -> StoreError {
+        StoreError::Failed { url: self.shown_of(name), action, message }
+    }
+
+    /// An object's URL, or the folder's own.
+    fn shown_of(&self, name: &str) -> String {
+        if name.is_empty() { self.shown.clone() } else { self.url_of(name) }
     }
 }
 
@@ -272,7 +279,12 @@ mod tests {
             assert_eq!(store.size("x").unwrap(), Some(big.len() as u64));
             assert_eq!(store.get("x", 1 << 30).unwrap(), big);
             assert!(matches!(store.get("x", 9), Err(StoreError::TooLarge { .. })));
-            assert_eq!(store.get_range("x", 1..4).unwrap(), big.slice(1..4));
+            let pieces: Vec<Bytes> = store.pieces("x", big.len() as u64).unwrap().map(Result::unwrap).collect();
+            assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [PART, PART, 5]);
+            assert_eq!(pieces.concat(), big);
+            let mut none = store.pieces("z", 9).unwrap();
+            assert!(matches!(none.next(), Some(Err(StoreError::NotFound { .. }))));
+            assert!(none.next().is_none());
             Store::create(&join(url, "sub")).unwrap().put("y", Bytes::from_static(b"1")).unwrap();
             assert_eq!((store.list().unwrap(), store.folders().unwrap()), (vec!["x".into()], vec!["sub".into()]));
             store.delete("x").unwrap();
