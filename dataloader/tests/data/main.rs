@@ -2,6 +2,7 @@
 
 mod fuzzed;
 mod hostile;
+mod http;
 mod loader;
 mod mutations;
 #[path = "../../../tests/src/object_storage.rs"]
