@@ -9,7 +9,7 @@ use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 
-pub use pieces::Pieces;
+pub use pieces::{Pieces, in_pieces};
 
 use crate::location::{Location, LocationError, describe, redact};
 

@@ -1,5 +1,6 @@
 //! Failed operations on an object store, and how patiently they are tried again.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
@@ -60,15 +61,27 @@ impl Retry {
     ///
     /// # Errors
     /// The last error.
-    pub async fn run<T, F>(&self, mut operation: impl FnMut() -> F) -> Result<T, StoreError>
+    pub async fn run<T, F>(&self, operation: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
+    {
+        self.run_while(StoreError::may_pass, operation).await
+    }
+
+    /// As [`Retry::run`], for errors of any kind: `may_pass` says which are worth another try.
+    pub(super) async fn run_while<T, E: Display, F>(
+        &self,
+        may_pass: impl Fn(&E) -> bool,
+        mut operation: impl FnMut() -> F,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
     {
         let mut pause = self.first;
         for tried in 1.. {
             match operation().await {
                 Ok(value) => return Ok(value),
-                Err(error) if tried < self.tries.max(1) && error.may_pass() => {
+                Err(error) if tried < self.tries.max(1) && may_pass(&error) => {
                     tracing::warn!("{error}; trying again in {pause:?} ({tried} of {} tries)", self.tries);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(self.longest);

@@ -70,18 +70,8 @@ impl Job {
     }
 
     async fn check_ownership(&self) -> Result<(), CheckpointError> {
-        let mut pause = self.options.retry.first;
-        for tried in 1.. {
-            match self.attempt.check(&self.store).await {
-                Err(CheckpointError::Store(error)) if tried < self.options.retry.tries => {
-                    tracing::warn!("{error}; trying again in {pause:?}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.options.retry.longest);
-                }
-                result => return result,
-            }
-        }
-        Ok(())
+        let is_store = |error: &CheckpointError| matches!(error, CheckpointError::Store(_));
+        self.options.retry.run_while(is_store, || self.attempt.check(&self.store)).await
     }
 
     /// Uploads a file and reads it back.

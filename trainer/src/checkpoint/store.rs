@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use defusion_dataloader::location::{Location, LocationError, describe, redact};
+use defusion_dataloader::store::in_pieces;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -17,7 +19,7 @@ use super::{StoreError, StoreErrorKind};
 /// Objects above this size are uploaded in parts of [`CHUNK`] and read in ranges of it: a request then stays within
 /// the client's time limit on a slow link, and S3's 10,000 parts hold 160 GiB.
 const CHUNK: usize = 16 << 20;
-/// Parts or ranges of one object under way at once.
+/// Parts of one object under way at once.
 const IN_FLIGHT: usize = 4;
 
 /// A folder under an object_store URL. Clones are cheap and mean the same folder.
@@ -134,17 +136,11 @@ impl Store {
     /// # Errors
     /// The store's, or `each`'s; [`StoreErrorKind::Content`] where a range comes back short.
     pub async fn read_pieces(&self, name: &str, size: u64, mut each: impl FnMut(&[u8])) -> Result<(), StoreError> {
-        let path = self.path(name);
-        let starts = (0..size).step_by(CHUNK);
-        let mut pieces = stream::iter(starts)
-            .map(|start| {
-                let range = start..size.min(start + CHUNK as u64);
-                let (inner, path) = (&self.inner, &path);
-                async move { (range.end - range.start, inner.get_range(path, range).await) }
-            })
-            .buffered(IN_FLIGHT);
-        while let Some((expected, piece)) = pieces.next().await {
+        let mut pieces = pin!(in_pieces(self.inner.clone(), self.path(name), size, CHUNK));
+        let mut left = size;
+        while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|e| self.error("read", name, &e))?;
+            let expected = left.min(CHUNK as u64);
             if piece.len() as u64 != expected {
                 return Err(StoreError {
                     kind: StoreErrorKind::Content,
@@ -153,6 +149,7 @@ impl Store {
                     message: format!("{} bytes came where {expected} were asked for", piece.len()),
                 });
             }
+            left -= expected;
             each(&piece);
         }
         Ok(())
