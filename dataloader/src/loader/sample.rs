@@ -144,14 +144,13 @@ impl Sampler {
         indicated: &[Degradation],
     ) -> Result<(Picture, Picture), crate::shard::ShardError> {
         let (x, y, w, h) = self.part(spec, record);
-        let pair = set.reader.crop(spec.image as usize, x, y, w, h)?;
-        let lq = self.placed(spec, pair.lq);
+        let lq = self.placed(spec, set.reader.crop_lq(spec.image as usize, x, y, w, h)?);
         let left: Vec<Degradation> = present.iter().copied().filter(|d| !indicated.contains(d)).collect();
         let target = match set.siblings.with(spec.image as usize, &left) {
             _ if left.len() == present.len() => lq.clone(),
-            Some(sibling) => self.placed(spec, set.reader.crop(sibling, x, y, w, h)?.lq),
+            Some(sibling) => self.placed(spec, set.reader.crop_lq(sibling, x, y, w, h)?),
             // The plan divides only what has siblings.
-            None => self.placed(spec, pair.hq),
+            None => self.placed(spec, set.reader.crop_hq(spec.image as usize, x, y, w, h)?),
         };
         Ok((lq, target))
     }

@@ -195,6 +195,17 @@ impl DatasetReader {
         })
     }
 
+    /// As [`DatasetReader::crop`], but the degraded picture only; the clean one where there is none.
+    ///
+    /// # Errors
+    /// [`ShardError`].
+    pub fn crop_lq(&self, i: usize, x: usize, y: usize, w: usize, h: usize) -> Result<Picture, ShardError> {
+        self.with_row(i, |file, shard, row, reader| {
+            let want = part(row, x, y, w, h)?;
+            reader.picture(shard.stored(file, row, row.lq.unwrap_or(row.hq)), want)
+        })
+    }
+
     /// Both pictures, whole.
     ///
     /// # Errors

@@ -77,6 +77,7 @@ fn pairs_come_back_bit_for_bit_from_disk_and_from_afar() {
                     assert_eq!(part.hq, full.hq.crop(x, y, w, h).unwrap());
                     assert_eq!(part.lq, full.lq.crop(x, y, w, h).unwrap());
                     assert_eq!(reader.crop_hq(i, x, y, w, h).unwrap(), part.hq);
+                    assert_eq!(reader.crop_lq(i, x, y, w, h).unwrap(), part.lq);
                 }
                 assert!(reader.crop(i, 0, 0, record.width + 1, 1).is_err());
                 assert!(reader.crop(i, usize::MAX, 0, 2, 1).is_err());
