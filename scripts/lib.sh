@@ -50,6 +50,36 @@ attempt() {
   fi
 }
 
+# build_step WHAT CARGO-COMMAND...: a step that takes minutes and is watched. On a terminal cargo shows its own bar; elsewhere
+# one line a minute says how many crates are compiled. The whole output goes to the step's log.
+build_step() {
+  local what=$1
+  shift
+  if [ -t 2 ] && [ -z "${VERBOSE:-}" ]; then
+    line "$what" "..."
+    local start=$SECONDS
+    "$@" || die "$what failed"
+    line "$what" "$(printf 'ok %6d s' $((SECONDS - start)))"
+    return
+  fi
+  local watcher
+  watch_build &
+  watcher=$!
+  attempt "$what" "$@"
+  kill "$watcher" 2>/dev/null || true
+  wait "$watcher" 2>/dev/null || true
+  if [ "$STATUS" != 0 ]; then exit "$STATUS"; fi
+}
+
+# One line a minute: crates compiled so far, and the newest.
+watch_build() {
+  local minute=0 logs=("$LOGS/$(basename "$0")"-cargo-build*.log)
+  while sleep 60; do
+    minute=$((minute + 1))
+    awk -v minute="$minute" '$1 == "Compiling" { n++; name = $2 } END { printf "\n  %d min: %d crates compiled or begun, now %s", minute, n, name }' "${logs[@]}" 2>/dev/null
+  done
+}
+
 # step WHAT COMMAND...: an attempt that ends the script when it fails.
 step() {
   attempt "$@"
@@ -85,6 +115,18 @@ pinned_wheels() {
   "$DEPS/python/bin/pip" download --quiet --disable-pip-version-check --no-cache-dir --no-deps --require-hashes \
     --only-binary :all: --python-version 3.11 --implementation cp --abi cp311 --abi abi3 --abi none "${tags[@]}" \
     --dest "$2" --requirement "$1"
+}
+
+# bench_program NAME: builds a benchmark program of the crate defusion-tests and prints its path.
+bench_program() {
+  cargo bench --quiet --locked --package defusion-tests --bench "$1" --no-run --message-format=json |
+    python3 -c 'import json, sys
+print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")][-1])'
+}
+
+# malloc_tunables: the settings that defusion-launch gives to the workers of a CPU.
+malloc_tunables() {
+  paste -sd: launcher/src/malloc-tunables.txt
 }
 
 make_oracles() {

@@ -1,9 +1,12 @@
 //! Degradation categories.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::EXIT_USAGE;
+
 /// A category of degradation: what a visual instruction can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Degradation {
     /// Rain streaks.
@@ -35,7 +38,7 @@ pub enum Degradation {
 }
 
 impl Degradation {
-    /// All categories, in a fixed order that never changes: its position is the category's code in shards and labels.
+    /// All categories, in an order that never changes: the position is the category's code in shards and labels.
     pub const ALL: [Self; 13] = [
         Self::Rain,
         Self::HeavyRain,
@@ -52,7 +55,7 @@ impl Degradation {
         Self::Underwater,
     ];
 
-    /// The name used in configs, shards, reports and on the command line.
+    /// Returns the name used in configs, shards, reports and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rain => "rain",
@@ -82,6 +85,18 @@ impl std::fmt::Display for Degradation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a degradation; known are {known}", known = Degradation::ALL.map(Degradation::name).join(", "))]
 pub struct ParseDegradationError(pub String);
+
+impl ParseDegradationError {
+    /// Whether starting again can help: never.
+    pub fn is_transient(&self) -> bool {
+        false
+    }
+
+    /// Exit code of a program that ends because of it.
+    pub fn exit_code(&self) -> i32 {
+        EXIT_USAGE
+    }
+}
 
 impl std::str::FromStr for Degradation {
     type Err = ParseDegradationError;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::protocol::EXIT_USAGE;
+
 /// An error in a config. Its text names the file and the key.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -10,7 +12,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// The file is no valid config: unknown key, wrong type, bad YAML.
@@ -21,15 +23,15 @@ pub enum ConfigError {
         /// Key, line and reason.
         message: String,
     },
-    /// A `--set` that is no `key=value`, or whose value does not fit.
+    /// A `--set` is no `key=value`, or its value does not fit.
     #[error("--set {text}: {message}")]
     Override {
-        /// As given.
+        /// The change as given.
         text: String,
-        /// Why.
+        /// What is wrong with it.
         message: String,
     },
-    /// A value that cannot work.
+    /// A value cannot work.
     #[error("config {}: {key}: {message}", path.display())]
     Invalid {
         /// The file.
@@ -39,4 +41,16 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         message: String,
     },
+}
+
+impl ConfigError {
+    /// Whether starting again can help: never, a person has to change something.
+    pub fn is_transient(&self) -> bool {
+        false
+    }
+
+    /// Exit code of a program that ends because of it.
+    pub fn exit_code(&self) -> i32 {
+        EXIT_USAGE
+    }
 }

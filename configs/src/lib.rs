@@ -1,7 +1,27 @@
 //! The typed configuration of every part of Defusion, and the recipes (`configs/*.yaml`) that it must parse.
 //!
 //! Every section has a default, and the defaults are the recipe of the paper (Defusion, CVPR 2025, arXiv 2506.16960)
-//! as far as it states one. A recipe names only what it changes. Unknown keys are errors.
+//! as far as it states one. A recipe names only what it changes. Unknown keys are errors. `docs/config.md` lists all keys; it
+//! is generated from the [`schema`].
+//!
+//! All other crates stand on this one. Launcher and workers agree here on environment, heartbeats and exit codes
+//! ([`protocol`]).
+//!
+//! ```
+//! use defusion_config::Resolved;
+//!
+//! let recipe = "{name: mine, run: runs/mine, data: {shards: shards, datasets: [{name: gopro}]}, \
+//!                tokenizer: {iterations: 0, pretrained: vqgan.safetensors}}";
+//! let change = "diffusion.lr.base=2.0e-4".parse()?;
+//! let resolved = Resolved::parse(recipe, "mine.yaml".as_ref(), &[change])?;
+//! assert_eq!(resolved.config.diffusion.lr.base, 2.0e-4);
+//! assert_eq!(resolved.config.data.crop, 256);
+//!
+//! let error = Resolved::parse(&recipe.replace("run:", "runs:"), "mine.yaml".as_ref(), &[]).unwrap_err();
+//! assert!(error.to_string().contains("mine.yaml") && error.to_string().contains("unknown field `runs`"));
+//! # Ok::<(), defusion_config::ConfigError>(())
+//! ```
+#![forbid(unsafe_code)]
 
 mod cluster;
 mod data;
@@ -11,7 +31,7 @@ mod load;
 mod model;
 pub mod protocol;
 mod run;
-pub mod size;
+pub mod schema;
 mod stage;
 pub mod synthesis;
 mod validate;
@@ -29,10 +49,11 @@ pub use stage::{
 };
 pub use synthesis::{Severity, Synthesis};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One training run, whole. See the module documentation for how defaults work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One whole training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the run, shown in logs and TensorBoard.

@@ -7,6 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{Config, ConfigError};
 
+/// Keys that had another name: the section, the name before, the name now. Recipes and changes may use either; digests are
+/// taken with the name before, so that runs from before keep theirs.
+const RENAMED: [(&[&str], &str, &str); 1] = [(&["diffusion", "sampler"], "clip_to_picture", "clip_to_image")];
+
 /// A change to one key: `dotted.key=value`, the value in YAML.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
@@ -21,9 +25,17 @@ impl std::str::FromStr for Override {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let error = |message: String| ConfigError::Override { text: text.to_owned(), message };
         let (key, value) = text.split_once('=').ok_or_else(|| error("expected key=value".into()))?;
-        let keys: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let mut keys: Vec<String> = key.split('.').map(str::to_owned).collect();
         if keys.iter().any(String::is_empty) {
             return Err(error("empty key".into()));
+        }
+        for (section, before, now) in RENAMED {
+            if let Some((last, above)) = keys.split_last_mut()
+                && last == before
+                && above == section
+            {
+                *last = now.into();
+            }
         }
         let value = serde_yaml::from_str(value).map_err(|e| error(e.to_string()))?;
         Ok(Self { text: text.to_owned(), keys, value })
@@ -49,17 +61,17 @@ impl Resolved {
     /// Reads `path`, applies `overrides` in order and validates the result.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the file and the key.
+    /// [`ConfigError::Read`], [`ConfigError::Parse`], [`ConfigError::Override`] or [`ConfigError::Invalid`].
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path, overrides)
     }
 
-    /// As [`Resolved::load`], from text; `path` is for messages.
+    /// Does the same as [`Resolved::load`] with text that has been read; `path` is for messages.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the file and the key.
+    /// [`ConfigError::Parse`], [`ConfigError::Override`] or [`ConfigError::Invalid`].
     pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
         let parse_error = |e: serde_yaml::Error| ConfigError::Parse { path: path.to_owned(), message: e.to_string() };
         // Straight from the text first: errors then carry line and column.
@@ -80,17 +92,17 @@ impl Resolved {
         Ok(resolved)
     }
 
-    /// The whole config as YAML, defaults spelled out.
+    /// Returns the whole config as YAML, defaults spelled out.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] where it cannot be written as YAML (never seen).
+    /// [`ConfigError::Parse`] if it cannot be written as YAML, which no config is known to cause.
     pub fn to_yaml(&self) -> Result<String, ConfigError> {
         serde_yaml::to_string(&self.config)
             .map_err(|e| ConfigError::Parse { path: self.path.clone(), message: e.to_string() })
     }
 
-    /// sha256 (hex) of all that the weights depend on: everything except the cluster, the run folder's place, names,
-    /// logging, retention, threads and caches. Two runs with the same digest may share checkpoints.
+    /// Returns the sha256 (hex) of all that the weights depend on: everything except the cluster, the run folder's place,
+    /// names, logging, retention, threads and caches. Two runs with the same digest may share checkpoints.
     pub fn digest(&self) -> String {
         let mut config = self.config.clone();
         config.name.clear();
@@ -108,14 +120,18 @@ impl Resolved {
             step.accumulation = 1;
         }
         // serde_json writes struct fields in declaration order and floats in their shortest exact form.
-        let text = serde_json::to_string(&config).unwrap_or_default();
-        Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+        let mut text = serde_json::to_string(&config).unwrap_or_default();
+        for (_, before, now) in RENAMED {
+            // Within a string the quotes would be escaped: only keys read so.
+            text = text.replace(&format!("\"{now}\":"), &format!("\"{before}\":"));
+        }
+        hex::encode(Sha256::digest(text.as_bytes()))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
         crate::validate::validate(&self.config).map_err(|(key, message)| ConfigError::Invalid {
             path: self.path.clone(),
-            key: key.to_owned(),
+            key: key.into_owned(),
             message,
         })
     }

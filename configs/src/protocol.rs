@@ -10,7 +10,7 @@ pub const ENV_HEARTBEAT_FD: &str = "DEFUSION_HEARTBEAT_FD";
 pub const ENV_LOCAL_RANK: &str = "DEFUSION_LOCAL_RANK";
 /// Environment of a worker: its share of the node's cores, a number of threads.
 pub const ENV_THREADS: &str = "DEFUSION_THREADS";
-/// Environment of rank 0's worker: the terminal that the run is watched on, `/dev/pts/3`, where there is one. Under
+/// Environment of rank 0's worker: the terminal that the run is watched on, such as `/dev/pts/3`, if there is one. Under
 /// `mpirun` it cannot see that by itself: its standard error is a pipe and its standard output a pseudo-terminal, always.
 /// On the way from the launcher through mpirun: `host:/dev/pts/3`.
 pub const ENV_TERMINAL: &str = "DEFUSION_TERMINAL";
@@ -35,8 +35,8 @@ pub const EXIT_DIVERGED: i32 = 4;
 /// One line of JSON that a worker writes at start, after every step, and at every change of phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// What the worker does now, for messages: `starting`, `tokenizer`, `diffusion`, `validating`, `checkpoint`, `done`.
+    /// What the worker is doing, for messages: `starting`, `tokenizer`, `diffusion`, `validating`, `checkpoint`, `done`.
     pub phase: String,
-    /// Steps finished within the phase's stage.
+    /// Number of steps finished within the phase's stage.
     pub step: u64,
 }

@@ -8,7 +8,7 @@ macro_rules! descriptor {
     };
 }
 
-/// In the order of the paper's list of training sets; then the test sets; then the generic ones.
+/// The descriptor files, in the order of the paper's list of training sets; then the test sets; then the generic ones.
 const FILES: [(&str, &str); 23] = [
     descriptor!("rain1400"),
     descriptor!("outdoor_rain"),
@@ -35,15 +35,15 @@ const FILES: [(&str, &str); 23] = [
     descriptor!("pairs"),
 ];
 
-/// All descriptors: training sets, test sets, generic ones.
+/// Returns all descriptors: training sets, test sets, generic ones.
 ///
 /// # Errors
-/// [`DescriptorError::Invalid`] where one of them is damaged (a test reads them all).
+/// [`DescriptorError::Invalid`] if one of them is damaged (a test reads them all).
 pub fn list() -> Result<Vec<Descriptor>, DescriptorError> {
     FILES.iter().map(|(path, text)| Descriptor::parse(text, path)).collect()
 }
 
-/// The descriptor called `name`.
+/// Finds the descriptor called `name`.
 ///
 /// # Errors
 /// [`DescriptorError::Unknown`], which lists the names there are.

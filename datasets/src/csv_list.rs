@@ -5,8 +5,7 @@ use std::path::Path;
 use defusion_config::Degradation;
 use serde::Deserialize;
 
-use crate::scan::problem;
-use crate::{Fit, Listing, Pair, ProblemKind, ScanError};
+use crate::{Fit, Listing, Pair, Problem, ProblemKind, ScanError};
 
 #[derive(Deserialize)]
 struct Row {
@@ -18,13 +17,14 @@ struct Row {
     split: String,
 }
 
-/// The pairs of a CSV with the columns `lq,gt,task,split`.
+/// Reads the pairs of a CSV with the columns `lq,gt,task,split`.
 ///
-/// Paths are absolute or relative to the CSV's folder. An empty `lq` is a clean picture. `task` names the categories of
-/// the degraded picture in order, `+` between them (`rain+raindrop`).
+/// Paths are absolute or relative to the CSV's folder. An empty `lq` is a clean image. `task` names the categories of
+/// the degraded image in order, `+` between them (`rain+raindrop`).
 ///
 /// # Errors
-/// [`ScanError::Folder`] where the file cannot be read or its header lacks a column. Single bad lines are problems.
+/// [`ScanError::Folder`] if the file cannot be read or its header lacks a column. Single bad lines are problems of the
+/// listing.
 pub fn scan_csv(path: &Path) -> Result<Listing, ScanError> {
     let error = |e: &dyn std::fmt::Display| ScanError::Folder { path: path.to_owned(), message: e.to_string() };
     let root = path.parent().unwrap_or(Path::new("."));
@@ -41,16 +41,16 @@ pub fn scan_csv(path: &Path) -> Result<Listing, ScanError> {
             Ok(pair) => {
                 let gone = pair.lq.iter().chain([&pair.gt]).find(|file| !file.is_file());
                 match gone.map(|file| file.display().to_string()) {
-                    Some(file) => listing.problems.push(problem(&pair.split, &file, ProblemKind::Missing)),
+                    Some(file) => listing.problems.push(Problem::new(&pair.split, &file, ProblemKind::Missing)),
                     None => listing.pairs.push(pair),
                 }
             }
-            Err(why) => listing.problems.push(problem("any", &shown, ProblemKind::Line(format!("{at}: {why}")))),
+            Err(why) => listing.problems.push(Problem::new("any", &shown, ProblemKind::Line(format!("{at}: {why}")))),
         }
     }
     listing.pairs.sort_by(|a, b| (&a.split, &a.key).cmp(&(&b.split, &b.key)));
     for twins in listing.pairs.windows(2).filter(|w| (&w[0].split, &w[0].key) == (&w[1].split, &w[1].key)) {
-        listing.problems.push(problem(&twins[0].split, &twins[0].key, ProblemKind::Duplicate));
+        listing.problems.push(Problem::new(&twins[0].split, &twins[0].key, ProblemKind::Duplicate));
     }
     listing.pairs.dedup_by(|a, b| a.split == b.split && a.key == b.key);
     Ok(listing)
@@ -68,7 +68,7 @@ fn pair(root: &Path, row: Row) -> Result<Pair, String> {
     let degradations: Vec<Degradation> =
         names.map(|name| name.parse().map_err(|e| format!("task: {e}"))).collect::<Result<_, String>>()?;
     if row.lq.is_empty() != degradations.is_empty() {
-        return Err("a degraded picture needs a task, and a clean one has none".into());
+        return Err("a degraded image needs a task, and a clean one has none".into());
     }
     let key = if row.lq.is_empty() { &row.gt } else { &row.lq };
     Ok(Pair {

@@ -1,11 +1,12 @@
 //! Which degraded file belongs to which clean one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hasher;
 use std::path::Path;
 
 use defusion_config::Degradation;
+use fnv::FnvHasher;
 
-use crate::scan::problem;
 use crate::template::{EXTENSION, Fields};
 use crate::{Descriptor, Layout, Pair, Pairing, Problem, ProblemKind, Share, Source, Take, Template};
 
@@ -16,18 +17,18 @@ struct Candidate {
     fields: HashMap<String, String>,
 }
 
-/// What is found of one split.
+/// What has been found of one split.
 pub(crate) struct Found<'a> {
     pub(crate) split: &'a str,
     pub(crate) root: &'a Path,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) problems: Vec<Problem>,
-    /// Whether a file of it is there.
+    /// Whether a file of the split is there.
     pub(crate) any: bool,
 }
 
 impl Found<'_> {
-    /// Adds what the first layout that fits finds.
+    /// Adds the pairs of the first layout that fits.
     pub(crate) fn source(&mut self, set: &Descriptor, source: &Source, degradations: &[Degradation], files: &[String]) {
         for start in std::iter::once("").chain(set.roots.iter().map(String::as_str)) {
             let prefix = if start.is_empty() { String::new() } else { format!("{start}/") };
@@ -60,7 +61,7 @@ impl Found<'_> {
         }
     }
 
-    /// Pairs by file names; `None` where no file fits the layout.
+    /// Finds pairs by file names; `None` if no file fits the layout.
     fn matched(&mut self, layout: &Layout, prefix: &str, below: &[&str], source: &Source) -> Option<Vec<Candidate>> {
         let clean = fitting(&layout.gt, below);
         let Some(lq_template) = &layout.lq else {
@@ -99,7 +100,7 @@ impl Found<'_> {
                 Pairing::Rank => {
                     let file = lqs.first().map_or(gts.first().copied().unwrap_or_default(), |(file, _)| *file);
                     let kind = ProblemKind::RankCounts { degraded: lqs.len(), clean: gts.len() };
-                    self.problems.push(problem(self.split, &format!("{prefix}{file}"), kind));
+                    self.problems.push(Problem::new(self.split, &format!("{prefix}{file}"), kind));
                 }
             }
         }
@@ -115,10 +116,11 @@ impl Found<'_> {
         source: &Source,
         pairs: &mut Vec<Candidate>,
     ) {
-        let mut report = |file: &str, kind| self.problems.push(problem(self.split, &format!("{prefix}{file}"), kind));
+        let mut report =
+            |file: &str, kind| self.problems.push(Problem::new(self.split, &format!("{prefix}{file}"), kind));
         if lqs.is_empty() {
             for gt in gts {
-                // A clean picture outside the split's range belongs to another split.
+                // A clean image outside the split's range belongs to another split.
                 let fields = layout.gt.fields(gt).map(|f| owned(&f)).unwrap_or_default();
                 if source.within.keys().all(|k| fields.contains_key(k)) && within(source, &fields) {
                     report(gt, ProblemKind::NoDegraded);
@@ -137,7 +139,7 @@ impl Found<'_> {
         }
     }
 
-    /// Pairs by a list file; `None` where the list is not there.
+    /// Finds pairs by a list file; `None` if the list is not there.
     fn listed(&mut self, list: &str, layout: &Layout, prefix: &str, below: &[&str]) -> Option<Vec<Candidate>> {
         below.contains(&list).then_some(())?;
         let shown = format!("{prefix}{list}");
@@ -145,7 +147,7 @@ impl Found<'_> {
         let text = match std::fs::read_to_string(self.root.join(&shown)) {
             Ok(text) => text,
             Err(e) => {
-                self.problems.push(problem(self.split, &shown, ProblemKind::Unreadable(e.to_string())));
+                self.problems.push(Problem::new(self.split, &shown, ProblemKind::Unreadable(e.to_string())));
                 return Some(Vec::new());
             }
         };
@@ -157,13 +159,13 @@ impl Found<'_> {
             let gt = columns().find(|c| layout.gt.fields(c).is_some());
             let (Some((lq, fields)), Some(gt)) = (lq, gt) else {
                 let why = format!("line {}: no columns like {lq_template} and {}", n + 1, layout.gt);
-                self.problems.push(problem(self.split, &shown, ProblemKind::Line(why)));
+                self.problems.push(Problem::new(self.split, &shown, ProblemKind::Line(why)));
                 continue;
             };
             let gone = [lq, gt].into_iter().find(|file| !there.contains(file));
             match gone {
                 Some(file) => {
-                    self.problems.push(problem(self.split, &format!("{prefix}{file}"), ProblemKind::Missing));
+                    self.problems.push(Problem::new(self.split, &format!("{prefix}{file}"), ProblemKind::Missing));
                 }
                 None => pairs.push(Candidate { lq: Some(lq.into()), gt: gt.into(), fields: owned(&fields) }),
             }
@@ -199,13 +201,27 @@ fn take_share(share: &Share, candidates: &mut Vec<Candidate>) {
     candidates.retain(|c| first.contains(value(c).as_str()) == (share.take == Take::First));
 }
 
-/// FNV-1a, then mixed: the same on every machine and in every version.
+/// A text's place in the division: FNV-1a of it with the seed folded into the start value, then splitmix64's mix. The same
+/// on every machine and in every version, since published splits depend on it.
 fn hash(seed: u64, text: &str) -> u64 {
-    let mut h = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    for byte in text.bytes() {
-        h = (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    }
-    h = (h ^ (h >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    h = (h ^ (h >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut fnv = FnvHasher::with_key(OFFSET_BASIS ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    fnv.write(text.as_bytes());
+    let h = fnv.finish();
+    let h = (h ^ (h >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let h = (h ^ (h >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     h ^ (h >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_hash_is_the_one_that_earlier_versions_divided_by() {
+        // Known values; FNV-1a of an empty text and seed 0 is the offset basis itself, before it is mixed.
+        let known =
+            [(0, "", 0xf52a15e9a9b5e89b), (0, "00001", 0xbe985a880aeb1a01), (7, "scene/ü.png", 0xeee577668a873fd8)];
+        for (seed, text, hash) in known {
+            assert_eq!(super::hash(seed, text), hash, "{seed} {text:?}");
+        }
+    }
 }

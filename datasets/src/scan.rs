@@ -4,25 +4,26 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use defusion_config::Degradation;
+use defusion_config::protocol::EXIT_USAGE;
 
 use crate::pairing::Found;
 use crate::{Descriptor, Fit, Problem, ProblemKind};
 
-/// One degraded picture and its clean one.
+/// One degraded image and its clean one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The degraded file's path relative to the dataset's root (the clean one's where there is none). Unique within
-    /// its split.
+    /// Path of the degraded file relative to the dataset's root, or of the clean one if there is none. Unique within the
+    /// split.
     pub key: String,
-    /// The split.
+    /// Name of the split.
     pub split: String,
-    /// Categories of the degraded picture, in order.
+    /// Categories of the degraded image, in order.
     pub degradations: Vec<Degradation>,
-    /// Degraded picture; `None` for clean pictures only.
+    /// Path of the degraded image; `None` if the set has clean images only.
     pub lq: Option<PathBuf>,
-    /// Clean picture.
+    /// Path of the clean image.
     pub gt: PathBuf,
-    /// What to do where the clean picture is larger.
+    /// What to do if the clean image is larger.
     pub fit: Fit,
 }
 
@@ -31,23 +32,23 @@ pub struct Pair {
 pub struct Listing {
     /// All pairs, by split and then by key.
     pub pairs: Vec<Pair>,
-    /// All that is wrong.
+    /// Everything that is wrong.
     pub problems: Vec<Problem>,
     /// The folder that the files of problems are relative to.
     pub root: PathBuf,
-    /// Splits of the descriptor of which no file is there.
+    /// Names of the descriptor's splits of which no file is there.
     pub absent: Vec<String>,
 }
 
-/// A folder that cannot be scanned at all.
+/// A folder or CSV that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// No such folder, or it cannot be read.
+    /// There is no such folder or file, or it cannot be read.
     #[error("cannot read {}: {message}", path.display())]
     Folder {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         message: String,
     },
     /// No file of the dataset is there.
@@ -55,29 +56,41 @@ pub enum ScanError {
     Nothing {
         /// The folder.
         path: PathBuf,
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
-        /// Templates tried.
+        /// Templates that were tried.
         wanted: String,
     },
-    /// Degraded pictures of which nobody says what is wrong with them.
-    #[error("dataset {dataset} does not say how its pictures are degraded: name the categories (--degradations)")]
+    /// There are degraded images, but nobody says how they are degraded.
+    #[error("dataset {dataset} does not say how its images are degraded: name the categories (--degradations)")]
     NoDegradations {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
     },
     /// The dataset has no layout of its own and comes through a CSV.
     #[error("dataset {dataset} has no published layout: list its pairs in a CSV (columns lq,gt,task,split)")]
     NoLayout {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
     },
 }
 
-/// Finds the pairs of `descriptor` in the folder `root`. Only names are looked at; no picture is opened.
+impl ScanError {
+    /// Whether starting again can help: never, a person has to name another folder or mend this one.
+    pub fn is_transient(&self) -> bool {
+        false
+    }
+
+    /// Exit code of a program that ends because of it.
+    pub fn exit_code(&self) -> i32 {
+        EXIT_USAGE
+    }
+}
+
+/// Finds the pairs of `descriptor` in the folder `root`. Only names are looked at; no image is opened.
 ///
 /// # Errors
-/// [`ScanError`] where nothing can be found. All that concerns single files is in [`Listing::problems`].
+/// [`ScanError`] if nothing can be found. What concerns single files is in [`Listing::problems`].
 pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> {
     if descriptor.splits.is_empty() {
         return Err(ScanError::NoLayout { dataset: descriptor.name.clone() });
@@ -96,12 +109,12 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
         }
         found.pairs.sort_by(|a, b| a.key.cmp(&b.key));
         for twins in found.pairs.windows(2).filter(|w| w[0].key == w[1].key) {
-            found.problems.push(problem(name, &twins[0].key, ProblemKind::Duplicate));
+            found.problems.push(Problem::new(name, &twins[0].key, ProblemKind::Duplicate));
         }
         found.pairs.dedup_by(|a, b| a.key == b.key);
         let count = found.pairs.len() as u64;
         if let Some(published) = split.count.filter(|published| *published != count) {
-            problems.push(problem(name, "whole split", ProblemKind::Count { found: count, published }));
+            problems.push(Problem::new(name, "whole split", ProblemKind::Count { found: count, published }));
         }
         listing.pairs.append(&mut found.pairs);
         problems.append(&mut found.problems);
@@ -127,11 +140,7 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
     Ok(listing)
 }
 
-pub(crate) fn problem(split: &str, file: &str, kind: ProblemKind) -> Problem {
-    Problem { split: split.to_owned(), file: file.to_owned(), kind }
-}
-
-/// All files below `root`, relative, with `/`, sorted; and those that cannot be reached.
+/// Lists all files below `root`, relative, with `/`, sorted; and those that cannot be reached.
 fn files(root: &Path) -> Result<(Vec<String>, Vec<Problem>), ScanError> {
     let error = |message: String| ScanError::Folder { path: root.to_owned(), message };
     if !root.metadata().map_err(|e| error(e.to_string()))?.is_dir() {
@@ -146,13 +155,13 @@ fn files(root: &Path) -> Result<(Vec<String>, Vec<Problem>), ScanError> {
                 Ok(Some(path)) => files.push(path.replace(std::path::MAIN_SEPARATOR, "/")),
                 _ => {
                     let kind = ProblemKind::Unreadable("its name is not UTF-8".into());
-                    problems.push(problem("any", &relative(entry.path()), kind));
+                    problems.push(Problem::new("any", &relative(entry.path()), kind));
                 }
             },
             Ok(_) => {}
             Err(e) => {
                 let file = e.path().map(relative).unwrap_or_default();
-                problems.push(problem("any", &file, ProblemKind::Unreadable(e.to_string())));
+                problems.push(Problem::new("any", &file, ProblemKind::Unreadable(e.to_string())));
             }
         }
     }

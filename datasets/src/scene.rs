@@ -1,9 +1,9 @@
-//! Which degraded pictures of a split show the same scene.
+//! Which degraded images of a split show the same scene.
 
 use crate::{Descriptor, Source};
 
 impl Descriptor {
-    /// Whether some pictures of `split` have a part of what degrades others, as RainDS has each scene with streaks, with
+    /// Whether some images of `split` have a part of what degrades others, as RainDS has each scene with streaks, with
     /// drops, and with both.
     pub fn has_partial(&self, split: &str) -> bool {
         let sources = || self.splits.get(split).into_iter().flat_map(|split| &split.sources);
@@ -16,8 +16,8 @@ impl Descriptor {
         })
     }
 
-    /// What names the clean picture of the degraded file `key` (a [`Pair::key`](crate::Pair::key)) of `split`: the same
-    /// text for all pictures of a scene. `None` where the file fits no layout.
+    /// Returns a name for the clean image of the degraded file `key` (a [`Pair::key`](crate::Pair::key)) of `split`: the same
+    /// text for all images of a scene. `None` if the file fits no layout.
     pub fn scene(&self, split: &str, key: &str) -> Option<String> {
         let layouts = self.splits.get(split)?.sources.iter().flat_map(|source| &source.layouts);
         layouts.into_iter().find_map(|layout| {

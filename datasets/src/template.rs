@@ -1,9 +1,11 @@
 //! File names with fields: `{scene}/blur/{frame:digits}.{ext}`.
 
+use defusion_config::protocol::EXIT_USAGE;
+
 /// A pattern of a path relative to a dataset's root, `/` between its parts.
 ///
 /// `{name}` is one or more characters without `/`, as few as fit; `{name:digits}` is one or more digits; `{name:path}`
-/// is one or more characters that may hold `/`; `{ext}` is the extension of a picture that can be read (`png`, `jpg`,
+/// is one or more characters that may hold `/`; `{ext}` is the extension of an image that can be read (`png`, `jpg`,
 /// `jpeg`, `bmp`, `tif`, `tiff`, in any case). All else stands for itself. A field may occur twice: it then has the
 /// same value at both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +28,10 @@ enum Kind {
     Extension,
 }
 
-/// The field that stands for a picture's extension. It never decides which files belong together.
+/// The field that stands for an image's extension. It never decides which files belong together.
 pub(crate) const EXTENSION: &str = "ext";
 
-/// True for a path with the extension of a picture that can be read.
+/// Whether a path has the extension of an image that can be read.
 pub fn is_image(path: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, ext)| is_extension(ext))
 }
@@ -44,6 +46,18 @@ fn is_extension(ext: &str) -> bool {
 pub struct TemplateError {
     text: String,
     message: String,
+}
+
+impl TemplateError {
+    /// Whether starting again can help: never.
+    pub fn is_transient(&self) -> bool {
+        false
+    }
+
+    /// Exit code of a program that ends because of it.
+    pub fn exit_code(&self) -> i32 {
+        EXIT_USAGE
+    }
 }
 
 impl std::str::FromStr for Template {
@@ -93,13 +107,13 @@ impl std::fmt::Display for Template {
 pub(crate) type Fields<'a> = Vec<(&'a str, &'a str)>;
 
 impl Template {
-    /// The fields of `path`, or `None` where it does not fit.
+    /// Returns the fields of `path`, or `None` if it does not fit.
     pub(crate) fn fields<'a>(&'a self, path: &'a str) -> Option<Fields<'a>> {
         let mut found = Vec::new();
         fit(&self.parts, path, &mut found).then_some(found)
     }
 
-    /// Names of the fields, without the extension.
+    /// Returns the names of the fields, without the extension.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for part in &self.parts {

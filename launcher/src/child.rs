@@ -1,4 +1,4 @@
-//! Between fork and exec: ties a child to its parent's life.
+//! Ties a child to its parent's life, between fork and exec.
 //!
 //! The kernel can send a process a signal when its parent ends, however it ends. That has to be asked for by the child
 //! itself; doing so between `fork` and `exec` needs `unsafe`, so a child is this program first
@@ -18,7 +18,7 @@ use crate::error::LaunchError;
 /// Exit code of a child whose program could not be started.
 pub const EXIT_NOT_STARTED: i32 = 127;
 
-/// A command that starts `program` as a child, in a process group of its own, which gets `death_signal` when the calling
+/// Makes a command that starts `program` as a child, in a process group of its own, which gets `death_signal` when the calling
 /// *thread* ends (so says the kernel; call from the main thread), and runs on `cpus` only (empty: as inherited).
 ///
 /// A group of its own: the terminal's Ctrl-C, and mpirun's signals to its ranks' groups, reach the child through its
@@ -36,7 +36,7 @@ pub fn tied(launcher: &Path, death_signal: Signal, cpus: &CpuList, program: &Pat
     command
 }
 
-/// The child's side of [`tied`]. Comes back only if something failed.
+/// Does the child's side of [`tied`]. Returns only if something failed.
 pub fn become_program(args: &ChildArgs) -> LaunchError {
     let failed = |message: String| LaunchError::Ended { message, code: EXIT_NOT_STARTED };
     let Ok(signal) = Signal::try_from(args.death_signal) else {

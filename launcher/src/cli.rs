@@ -41,10 +41,10 @@ pub enum Part {
     Child(ChildArgs),
 }
 
-/// What [`crate::child`] does before it becomes `program`.
+/// What [`crate::child`] is told to do before it becomes `program`.
 #[derive(Clone, Debug, Args)]
 pub struct ChildArgs {
-    /// The process that must be its parent.
+    /// Number of the process that must be its parent.
     #[arg(long)]
     pub parent: i32,
     /// Number of the signal it gets when that process ends.
@@ -61,17 +61,17 @@ pub struct ChildArgs {
 /// A checked command line.
 #[derive(Debug)]
 pub struct Request {
-    /// The config, valid.
+    /// The config, validated.
     pub config: Resolved,
-    /// Its changes, for handing on.
+    /// Changes to the config, to be handed on.
     pub overrides: Vec<Override>,
-    /// Print the plan and stop.
+    /// Whether to print the plan and stop.
     pub dry_run: bool,
-    /// Print the plan as JSON.
+    /// Whether to print the plan as JSON.
     pub json: bool,
-    /// The worker's program, absolute.
+    /// Absolute path of the worker's program.
     pub worker: PathBuf,
-    /// This program, absolute.
+    /// Absolute path of this program.
     pub launcher: PathBuf,
 }
 
@@ -79,7 +79,8 @@ impl Cli {
     /// Loads the config and finds the programs.
     ///
     /// # Errors
-    /// A missing `--config`, a config that cannot work, or paths that cannot be resolved.
+    /// [`LaunchError::Usage`] if `--config` is missing, [`LaunchError::Config`] if the config cannot work,
+    /// [`LaunchError::Io`] if paths cannot be resolved.
     pub fn request(self) -> Result<Request, LaunchError> {
         let path = self.config.ok_or_else(|| LaunchError::usage("--config PATH is missing; try --help"))?;
         let mut config = Resolved::load(&path, &self.set)?;

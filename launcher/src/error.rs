@@ -21,10 +21,10 @@ pub enum LaunchError {
         what: &'static str,
         /// The file or program.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
-    /// The run ended badly; the message is complete and `code` is one of `defusion_config::protocol`.
+    /// The run ended badly. The message is complete; `code` is one of [`defusion_config::protocol`].
     #[error("{message}")]
     Ended {
         /// What happened, where.
@@ -35,20 +35,26 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// A [`LaunchError::Usage`].
+    /// Makes a [`LaunchError::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
     }
 
-    /// A [`LaunchError::Io`].
+    /// Makes a [`LaunchError::Io`].
     pub fn io(what: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { what, path: path.to_owned(), source }
     }
 
-    /// The exit code of `defusion_config::protocol` that says the same.
+    /// Whether starting again can help.
+    pub fn is_transient(&self) -> bool {
+        is_worth_a_restart(self.exit_code())
+    }
+
+    /// Exit code of a program that ends because of it: one of [`defusion_config::protocol`].
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Config(_) | Self::Usage(_) => EXIT_USAGE,
+            Self::Config(error) => error.exit_code(),
+            Self::Usage(_) => EXIT_USAGE,
             // A program that is not there will not be there next time; a full process table may be better soon.
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => EXIT_USAGE,
@@ -64,7 +70,7 @@ pub fn is_worth_a_restart(code: i32) -> bool {
     !matches!(code, EXIT_USAGE | EXIT_DIVERGED)
 }
 
-/// An exit code in words.
+/// Puts an exit code into words.
 pub fn meaning(code: i32) -> &'static str {
     match code {
         0 => "finished",

@@ -1,4 +1,4 @@
-//! Which GPU is a worker's.
+//! Finds a worker's GPU.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use defusion_config::Device;
 
 use crate::error::LaunchError;
 
-/// Number of GPUs that a process on this host sees; `None` where that cannot be known without CUDA.
+/// Counts the GPUs that a process on this host sees; `None` if that cannot be known without CUDA.
 pub fn visible(cuda_visible_devices: Option<&str>, dev: &Path) -> Option<usize> {
     if let Some(list) = cuda_visible_devices {
         // CUDA takes the list up to the first entry that is no device.
@@ -23,10 +23,10 @@ pub fn visible(cuda_visible_devices: Option<&str>, dev: &Path) -> Option<usize> 
     Some(names.iter().filter(|name| name_of_gpu(name)).count())
 }
 
-/// The worker's device as `DEFUSION_DEVICE` says it: `cpu` or `cuda:N`.
+/// Returns the worker's device as `DEFUSION_DEVICE` names it: `cpu` or `cuda:N`.
 ///
 /// # Errors
-/// Fewer GPUs than workers, or none.
+/// [`LaunchError::Usage`] if there are fewer GPUs than workers, or none.
 pub fn device(kind: Device, local_rank: u32, workers: u32, visible: Option<usize>) -> Result<String, LaunchError> {
     match (kind, visible) {
         (Device::Cpu, _) => Ok("cpu".into()),

@@ -1,11 +1,11 @@
-//! Telling a slow worker from one that hangs.
+//! Tells a slow worker from one that hangs.
 
 use std::time::{Duration, Instant};
 
 use defusion_config::Cluster;
 use defusion_config::protocol::Heartbeat;
 
-/// How long a worker may be silent, given what it has told so far.
+/// Decides how long a worker may be silent, by what it has reported so far.
 #[derive(Clone, Debug)]
 pub struct Watch {
     usual: Duration,
@@ -14,12 +14,12 @@ pub struct Watch {
     last: Heartbeat,
     /// Stage and step at which the worker entered it.
     entered: Option<(String, u64)>,
-    /// A whole step of this stage has been seen.
+    /// Whether a whole step of this stage has been seen.
     stepping: bool,
 }
 
 impl Watch {
-    /// A worker that was started at `now`.
+    /// Begins to watch a worker that was started at `now`.
     pub fn new(cluster: &Cluster, now: Instant) -> Self {
         Self {
             usual: Duration::from_secs(cluster.hang_timeout_s),
@@ -47,27 +47,27 @@ impl Watch {
         self.last = beat;
     }
 
-    /// How long silence is fine at present.
-    pub fn patience(&self) -> Duration {
+    /// Returns how long the worker may be silent at present.
+    pub fn timeout(&self) -> Duration {
         if self.stepping { self.usual } else { self.first_step }
     }
 
-    /// When the worker counts as hung unless it is heard before.
+    /// Returns when the worker counts as hung, unless it is heard before.
     pub fn deadline(&self) -> Instant {
-        self.heard + self.patience()
+        self.heard + self.timeout()
     }
 
-    /// The newest heartbeat.
+    /// Returns the newest heartbeat.
     pub fn last(&self) -> &Heartbeat {
         &self.last
     }
 
-    /// The stage that the worker is in, if it has reached one.
+    /// Returns the stage that the worker is in, if it has reached one.
     pub fn stage(&self) -> Option<&str> {
         self.entered.as_ref().map(|(stage, _)| stage.as_str())
     }
 
-    /// Where the worker was last seen, in words.
+    /// Says where the worker was last seen.
     pub fn place(&self) -> String {
         match self.stage() {
             Some(stage) if stage != self.last.phase => {
@@ -83,7 +83,7 @@ pub fn is_stage(phase: &str) -> bool {
     stage_order(phase).is_some()
 }
 
-/// Position of a stage in the run.
+/// Returns the position of a stage in the run.
 pub fn stage_order(phase: &str) -> Option<u8> {
     use defusion_config::Stage;
     [Stage::Tokenizer, Stage::Diffusion].iter().position(|stage| stage.name() == phase).map(|i| i as u8)
@@ -93,7 +93,7 @@ pub fn stage_order(phase: &str) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn seconds_of_patience(beats: &[(&str, u64)]) -> u64 {
+    fn seconds_allowed(beats: &[(&str, u64)]) -> u64 {
         let cluster = Cluster { hang_timeout_s: 10, first_step_timeout_s: 100, ..Cluster::default() };
         let start = Instant::now();
         let mut watch = Watch::new(&cluster, start);
@@ -105,13 +105,13 @@ mod tests {
 
     #[test]
     fn until_the_first_step_of_a_stage_has_ended_more_time_is_given() {
-        assert_eq!(seconds_of_patience(&[]), 100);
-        assert_eq!(seconds_of_patience(&[("starting", 0), ("tokenizer", 0)]), 100);
-        assert_eq!(seconds_of_patience(&[("tokenizer", 0), ("tokenizer", 1)]), 10);
-        assert_eq!(seconds_of_patience(&[("tokenizer", 7)]), 100, "resumed at step 7");
-        assert_eq!(seconds_of_patience(&[("tokenizer", 7), ("tokenizer", 8), ("checkpoint", 8)]), 10);
-        assert_eq!(seconds_of_patience(&[("tokenizer", 0), ("tokenizer", 1), ("diffusion", 0)]), 100);
-        assert_eq!(seconds_of_patience(&[("diffusion", 0), ("diffusion", 1), ("validating", 1), ("diffusion", 1)]), 10);
+        assert_eq!(seconds_allowed(&[]), 100);
+        assert_eq!(seconds_allowed(&[("starting", 0), ("tokenizer", 0)]), 100);
+        assert_eq!(seconds_allowed(&[("tokenizer", 0), ("tokenizer", 1)]), 10);
+        assert_eq!(seconds_allowed(&[("tokenizer", 7)]), 100, "resumed at step 7");
+        assert_eq!(seconds_allowed(&[("tokenizer", 7), ("tokenizer", 8), ("checkpoint", 8)]), 10);
+        assert_eq!(seconds_allowed(&[("tokenizer", 0), ("tokenizer", 1), ("diffusion", 0)]), 100);
+        assert_eq!(seconds_allowed(&[("diffusion", 0), ("diffusion", 1), ("validating", 1), ("diffusion", 1)]), 10);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         let mut watch = Watch::new(&Cluster::default(), start);
         let later = start + Duration::from_secs(50);
         watch.beat(Heartbeat { phase: "diffusion".into(), step: 3 }, later);
-        assert_eq!(watch.deadline(), later + watch.patience());
+        assert_eq!(watch.deadline(), later + watch.timeout());
         assert_eq!(watch.place(), "phase diffusion, step 3");
         watch.beat(Heartbeat { phase: "checkpoint".into(), step: 3 }, later);
         assert_eq!(watch.place(), "phase checkpoint of diffusion, step 3");

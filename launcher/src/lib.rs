@@ -3,10 +3,27 @@
 //! One binary plays three parts and tells them apart by its environment:
 //!
 //! - *the job* ([`job`]), outside MPI: checks the config, prints the [`plan`], runs `mpirun` and restarts it;
-//! - *a rank* ([`rank`]), under `mpirun` or `srun`: starts one worker as a child, hands it its device and cores, watches its heartbeat;
-//! - *a surplus rank* ([`surplus`]), where there are more ranks than workers: waits without using CPU.
+//! - *a rank* ([`rank`]), under `mpirun` or `srun`: starts one worker as a child, hands it its device and cores, watches its
+//!   heartbeat;
+//! - *a surplus rank* ([`surplus`]), if there are more ranks than workers: waits without using CPU.
 //!
-//! Nothing here links libtorch. Processes never outlive each other: see [`child`].
+//! Stands on `defusion-config`, `defusion-footprint` and `defusion-datasets`; nothing here links libtorch. A worker is any
+//! program that keeps to [`defusion_config::protocol`]: `examples/minimal_worker.rs` shows the least. Processes never outlive
+//! each other: see [`child`].
+//!
+//! ```
+//! use defusion_config::Resolved;
+//! use defusion_launch::plan::LaunchPlan;
+//!
+//! let recipe = "{name: mine, run: runs/mine, data: {shards: /nowhere, datasets: [{name: gopro}]}, \
+//!                tokenizer: {perceptual_weight: 0}, cluster: {device_memory_gib: 16}}";
+//! let plan = LaunchPlan::new(&Resolved::parse(recipe, "mine.yaml".as_ref(), &[])?);
+//! assert_eq!(plan.workers.world_size, 8);
+//! assert!(plan.problems.iter().any(|problem| problem.contains("stage diffusion needs about")));
+//! assert_eq!(plan.check().unwrap_err().exit_code(), defusion_config::protocol::EXIT_USAGE);
+//! # Ok::<(), defusion_config::ConfigError>(())
+//! ```
+#![forbid(unsafe_code)]
 
 pub mod child;
 pub mod cli;
@@ -35,7 +52,7 @@ use cli::{Cli, Part};
 use error::LaunchError;
 use topology::Place;
 
-/// The whole program: command line to exit code.
+/// Runs the whole program, from command line to exit code.
 pub fn run() -> ExitCode {
     // clap exits with 2 on a bad command line, which is `EXIT_USAGE`.
     let cli = Cli::parse();

@@ -1,4 +1,4 @@
-//! What ranks print: rank 0 as it is, the others with their rank in front.
+//! Prints what ranks say: rank 0 as it is, the others with their rank in front.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ pub fn say(message: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// What stands before the lines of rank `rank`.
+/// Returns what stands before the lines of rank `rank`.
 pub fn prefix(rank: u32) -> String {
     format!("[{rank}] ")
 }
@@ -40,7 +40,7 @@ pub fn forward(
         let mut line = Vec::new();
         while next_line(&mut from, &mut line) {
             let text = [prefix.as_bytes(), &line, b"\n"].concat();
-            // Keep reading where writing fails: a full pipe would stop the worker.
+            // Keep reading if writing fails: a full pipe would stop the worker.
             let _ = to.write_all(&text).and_then(|()| to.flush());
         }
     })
@@ -49,7 +49,7 @@ pub fn forward(
 /// Longest piece that is passed on as one line, so that a writer without newlines cannot fill memory.
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// Reads up to a newline into `line`, without it; false at the end.
+/// Reads up to a newline into `line`, without it. Returns false at the end.
 fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> bool {
     line.clear();
     match from.by_ref().take(LONGEST_LINE).read_until(b'\n', line) {

@@ -1,4 +1,5 @@
 //! `defusion-launch`: see the library.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

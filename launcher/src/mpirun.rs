@@ -1,4 +1,4 @@
-//! The mpirun command line of a job.
+//! Makes the mpirun command line of a job.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::report::ENV_REPORT;
 /// Finds `mpirun` on PATH.
 ///
 /// # Errors
-/// It is not there.
+/// [`LaunchError::Usage`] if it is not there.
 pub fn find() -> Result<PathBuf, LaunchError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join("mpirun")).find(|program| program.is_file()).ok_or_else(
@@ -21,11 +21,11 @@ pub fn find() -> Result<PathBuf, LaunchError> {
     )
 }
 
-/// mpirun's arguments: ranks, places, environment, and this program as every rank's. `terminal`:
+/// Makes mpirun's arguments: ranks, places, environment, and this program as every rank's. `terminal` is
 /// [`crate::terminal::announced`].
 ///
 /// # Errors
-/// Several nodes, but nothing that tells which.
+/// [`LaunchError::Usage`] if there are several nodes, but nothing says which.
 pub fn arguments(
     request: &Request,
     terminal: Option<&str>,
@@ -69,7 +69,7 @@ pub fn arguments(
     Ok(args)
 }
 
-/// Where ranks go.
+/// Makes the arguments that say where ranks go.
 fn places(cluster: &Cluster, env: &[(String, String)]) -> Result<Vec<String>, LaunchError> {
     let per_node = format!("ppr:{}:node", cluster.workers_per_node);
     if !cluster.hosts.is_empty() {
@@ -103,7 +103,7 @@ fn travels(name: &str) -> bool {
     !ours.contains(&name) && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// The command as a user would type it, for the log.
+/// Writes the command as a user would type it, for the log.
 pub fn shown(program: &Path, args: &[OsString]) -> String {
     let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
     let quoted = words.map(|word| {

@@ -10,21 +10,21 @@ use crate::cpus::Node;
 use crate::error::LaunchError;
 use crate::heartbeat::Watch;
 use crate::logs::{say, speak_as};
-use crate::plan::Plan;
+use crate::plan::LaunchPlan;
 use crate::report::Reporter;
 use crate::spawn::{Order, Worker};
 use crate::supervise::{Ending, channel, heartbeats, signals, supervise};
 use crate::topology::{Duty, Place, host_name};
 use crate::{gpus, surplus, terminal};
 
-/// Runs this rank to its end and gives its exit code.
+/// Runs this rank to its end and returns its exit code.
 ///
 /// # Errors
-/// What keeps the worker from being started.
+/// [`LaunchError`]: what keeps the worker from being started or watched.
 pub fn run(request: &Request, place: &Place) -> Result<i32, LaunchError> {
     if request.dry_run {
         if place.rank == 0 {
-            let plan = Plan::new(&request.config);
+            let plan = LaunchPlan::new(&request.config);
             plan.print(request.json)?;
             plan.check()?;
         }
@@ -49,7 +49,8 @@ pub fn run(request: &Request, place: &Place) -> Result<i32, LaunchError> {
     }
 }
 
-/// A rank whose error another rank tells: gives that one the time to, since mpirun ends all ranks when the first ends.
+/// Leaves an error to another rank, and gives that one the time to report it, since mpirun ends all ranks when the first
+/// ends. Returns the exit code.
 pub fn leave_the_word_to_another() -> i32 {
     std::thread::sleep(Duration::from_secs(5));
     EXIT_USAGE
@@ -61,7 +62,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
     let host = host_name();
     // On its own under a bare mpirun, rank 0 says what is going to happen.
     if place.rank == 0 && !reporter.is_heard() {
-        let plan = Plan::new(&request.config);
+        let plan = LaunchPlan::new(&request.config);
         plan.print(false)?;
         plan.check()?;
     }
@@ -105,7 +106,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
             .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
     drain(worker.output);
 
-    let (code, message) = ending.verdict(asked, &watch.place());
+    let (code, message) = ending.conclusion(asked, &watch.place());
     let message = message.map(|m| format!("rank {} on {host}: {m}", place.rank)).unwrap_or_default();
     // Whatever a worker does that was asked to stop is no news, unless it did not.
     let asked = asked && !matches!(ending, Ending::Overdue(_));
@@ -116,7 +117,7 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
     Ok(code)
 }
 
-/// Waits for the last lines of a worker's output, but not for ever: something it left behind may hold the pipe.
+/// Waits for the last lines of a worker's output, but two seconds at most: something it left behind may hold the pipe.
 fn drain(output: Vec<std::thread::JoinHandle<()>>) {
     let deadline = Instant::now() + Duration::from_secs(2);
     while Instant::now() < deadline && output.iter().any(|thread| !thread.is_finished()) {

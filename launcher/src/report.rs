@@ -1,7 +1,7 @@
-//! What ranks tell the job: lines of JSON within mpirun's standard error, which reaches the job from any host.
+//! Carries what ranks report to the job: lines of JSON within mpirun's standard error, which reaches the job from any host.
 //!
 //! A line starts with the byte 0x1e (record separator), which no log line holds, and is taken out of the stream before
-//! the rest is shown. Ranks write them only where [`ENV_REPORT`] says that somebody takes them out.
+//! the rest is shown. Ranks write them only if [`ENV_REPORT`] says that somebody takes them out.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::Watch;
 
-/// Environment of a rank: present where its reports are wanted.
+/// Environment of a rank: set if its reports are wanted.
 pub const ENV_REPORT: &str = "DEFUSION_REPORT";
 
 const START: u8 = 0x1e;
@@ -22,15 +22,15 @@ const EVERY: Duration = Duration::from_secs(2);
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The rank that tells.
+    /// The rank that reports.
     pub rank: u32,
-    /// Its host.
+    /// Host of the rank.
     pub host: String,
-    /// What it tells.
+    /// What it reports.
     pub news: News,
 }
 
-/// What a rank tells.
+/// What a rank reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum News {
@@ -38,23 +38,23 @@ pub enum News {
     Beat {
         /// The stage it is in, once it has reached one.
         stage: Option<String>,
-        /// As in the worker's heartbeat.
+        /// Phase in the worker's heartbeat.
         phase: String,
-        /// As in the worker's heartbeat.
+        /// Step in the worker's heartbeat.
         step: u64,
     },
     /// Its worker ended.
     Ended {
-        /// Exit code in the sense of `defusion_config::protocol`.
+        /// Exit code: one of `defusion_config::protocol`.
         code: i32,
-        /// What happened; empty where there is nothing to say.
+        /// What happened; empty if there is nothing to say.
         message: String,
-        /// It had been asked to stop before.
+        /// Whether it had been asked to stop before.
         asked: bool,
     },
 }
 
-/// A rank's side: writes reports, where they are wanted.
+/// The rank's side: writes reports, if they are wanted.
 #[derive(Debug)]
 pub struct Reporter {
     rank: u32,
@@ -65,7 +65,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// For rank `rank` of this host.
+    /// Makes the reporter of rank `rank` on this host.
     pub fn new(rank: u32, host: String) -> Self {
         let wanted = std::env::var_os(ENV_REPORT).is_some();
         Self { rank, host, wanted, phase: String::new(), next: Instant::now() }
@@ -76,7 +76,7 @@ impl Reporter {
         self.wanted
     }
 
-    /// Tells that the worker is alive.
+    /// Reports that the worker is alive.
     pub fn beat(&mut self, watch: &Watch) {
         let (beat, now) = (watch.last(), Instant::now());
         if beat.phase == self.phase && now < self.next {
@@ -87,7 +87,7 @@ impl Reporter {
         self.send(News::Beat { stage: watch.stage().map(str::to_owned), phase: beat.phase.clone(), step: beat.step });
     }
 
-    /// Tells how the worker ended.
+    /// Reports how the worker ended.
     pub fn ended(&self, code: i32, message: &str, asked: bool) {
         self.send(News::Ended { code, message: message.to_owned(), asked });
     }
@@ -112,7 +112,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Takes the next bytes: adds what is to be shown to `show` and gives the reports that are complete.
+    /// Takes the next bytes: adds what is to be shown to `show` and returns the reports that are complete.
     pub fn push(&mut self, bytes: &[u8], show: &mut Vec<u8>) -> Vec<Report> {
         let mut reports = Vec::new();
         for byte in bytes {

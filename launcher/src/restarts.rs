@@ -1,4 +1,4 @@
-//! Whether to start again after a failure, and when.
+//! Decides whether to start again after a failure, and when.
 
 use std::time::Duration;
 
@@ -29,22 +29,22 @@ pub struct Restarts {
 pub enum Decision {
     /// Start again after a pause.
     Again {
-        /// The pause.
+        /// Length of the pause.
         after: Duration,
         /// Which restart it is since the run last got further, from 1.
         number: u32,
     },
-    /// Stop, and why.
+    /// Stop; holds the reason.
     GiveUp(String),
 }
 
 impl Restarts {
-    /// As the config says.
+    /// Starts to count, with the limits of the config.
     pub fn new(cluster: &Cluster) -> Self {
         Self { allowed: cluster.max_restarts, backoff: cluster.restart_backoff_s, used: 0, best: None }
     }
 
-    /// How many are allowed.
+    /// Returns how many restarts are allowed.
     pub fn allowed(&self) -> u32 {
         self.allowed
     }

@@ -20,13 +20,13 @@ use crate::logs;
 /// What a worker is started with.
 #[derive(Debug)]
 pub struct Order<'a> {
-    /// This program.
+    /// Path of this program.
     pub launcher: &'a Path,
-    /// The worker's program.
+    /// Path of the worker's program.
     pub program: &'a Path,
-    /// The config.
+    /// Path of the config.
     pub config: &'a Path,
-    /// Changes to it.
+    /// Changes to the config.
     pub overrides: &'a [Override],
     /// Rank in the world, for its output.
     pub rank: u32,
@@ -34,9 +34,9 @@ pub struct Order<'a> {
     pub local_rank: u32,
     /// `cpu` or `cuda:N`.
     pub device: &'a str,
-    /// Its threads and CPUs.
+    /// Threads and CPUs of the worker.
     pub share: &'a Share,
-    /// The terminal that the run is watched on; for rank 0.
+    /// Terminal that the run is watched on; only rank 0 is told.
     pub terminal: Option<&'a Path>,
 }
 
@@ -45,17 +45,17 @@ pub struct Order<'a> {
 pub struct Worker {
     /// The process.
     pub child: Child,
-    /// Reads its heartbeats; ends when it ends.
+    /// Pipe of its heartbeats; ends when the worker ends.
     pub heartbeat: PipeReader,
     /// Threads that copy its output; none for rank 0.
     pub output: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts it. Call from the main thread: the worker is killed when the calling thread ends.
+    /// Starts a worker. Call from the main thread: the worker is killed when the calling thread ends.
     ///
     /// # Errors
-    /// No pipe, no process, no such program.
+    /// [`LaunchError::Io`] if the program does not exist, or if there is no pipe or process to be had.
     pub fn start(order: &Order) -> Result<Self, LaunchError> {
         let failed = |source| LaunchError::io("start", order.program, source);
         if !order.program.is_file() {
@@ -85,7 +85,7 @@ impl Worker {
     }
 }
 
-/// What a worker's environment has beside the launcher's, which holds what MPI needs.
+/// Returns what a worker's environment has in addition to the launcher's, which holds what MPI needs.
 pub fn environment(order: &Order, get: impl Fn(&str) -> Option<String>) -> BTreeMap<&'static str, String> {
     let threads = order.share.threads.to_string();
     let cpu = order.device == "cpu";
@@ -120,16 +120,13 @@ const YIELD: &str = "OMPI_MCA_mpi_yield_when_idle";
 /// anew, page by page, at every step. The user's own settings win (the last of two equal names counts).
 ///
 /// Measured with 50 rounds of 100 MiB + 50 MiB allocated, touched and freed: 1.92M page faults by default, 38k with the
-/// thresholds, 0.2k with huge pages too. Off the main thread the thresholds help only where all threads share one
-/// arena, since others hold 64 MiB at most; that costs a lock per large allocation, so GPU workers, whose tensors are
-/// elsewhere and whose loader threads allocate much, keep theirs.
+/// thresholds, 0.2k with huge pages too. Off the main thread the thresholds help only if all threads share one arena, since
+/// others hold 64 MiB at most; that costs a lock per large allocation, so GPU workers, whose tensors are elsewhere and whose
+/// loader threads allocate much, keep theirs.
 fn tunables(own: Option<String>, device: Device) -> String {
-    const KEEP: &str = "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184";
-    const ON_CPU: &str = "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1";
-    let mut all = vec![KEEP];
-    if device == Device::Cpu {
-        all.push(ON_CPU);
-    }
+    /// The first line is for all workers, the second for those on CPUs. Benchmark scripts read this file too.
+    const TUNABLES: &str = include_str!("malloc-tunables.txt");
+    let mut all: Vec<&str> = TUNABLES.lines().take(if device == Device::Cpu { 2 } else { 1 }).collect();
     let own = own.unwrap_or_default();
     all.extend((!own.is_empty()).then_some(own.as_str()));
     all.join(":")
@@ -172,6 +169,14 @@ mod tests {
         assert!(!env_of("cpu", 0, &[(YIELD, "0")]).contains_key(YIELD));
         let tunables = &env_of("cpu", 0, &[("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")])["GLIBC_TUNABLES"];
         assert!(tunables.ends_with(":glibc.malloc.hugetlb=0"), "{tunables}");
+    }
+
+    #[test]
+    fn workers_on_cpus_have_more_settings_of_malloc_than_those_on_gpus() {
+        let keep = "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184";
+        assert_eq!(env_of("cuda:0", 0, &[])["GLIBC_TUNABLES"], keep);
+        let on_cpu = format!("{keep}:glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1");
+        assert_eq!(env_of("cpu", 0, &[])["GLIBC_TUNABLES"], on_cpu);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Watching one worker until it ends.
+//! Watches one worker until it ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ExitStatus};
@@ -19,13 +19,13 @@ use crate::heartbeat::Watch;
 /// What wakes a supervisor.
 #[derive(Debug)]
 pub enum Event {
-    /// This process got a signal that asks it to stop.
+    /// This process received a signal that asks it to stop.
     Stop(Signal),
     /// A child changed its state.
     Child,
-    /// A worker's heartbeat.
+    /// A worker sent a heartbeat.
     Beat(Heartbeat),
-    /// A rank's report.
+    /// A rank sent a report.
     Report(crate::report::Report),
 }
 
@@ -33,7 +33,7 @@ pub enum Event {
 /// before a time limit or a pre-emption, and which mpirun passes on to its ranks without ending them itself.
 ///
 /// # Errors
-/// The handlers cannot be installed.
+/// [`LaunchError::Usage`] if the handlers cannot be installed.
 pub fn signals(to: Sender<Event>) -> Result<(), LaunchError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGCHLD])
         .map_err(|e| LaunchError::usage(format!("cannot handle signals: {e}")))?;
@@ -79,7 +79,7 @@ pub enum Ending {
     Exited(i32),
     /// Somebody else's signal ended it.
     Killed(Signal),
-    /// It was silent for too long and has been killed.
+    /// It was silent for this long and has been killed.
     Hung(Duration),
     /// It was asked to stop, did not within the grace given, and has been killed.
     Overdue(Duration),
@@ -90,6 +90,9 @@ pub enum Ending {
 /// Watches `child` until it has ended. The first request to stop is passed on as SIGTERM, once; `grace` later it is killed.
 /// Every heartbeat goes to `watch` and then to `told`; a signal that stops it without ending it (SIGSTOP, a debugger's) goes
 /// to `stopped`, since all other ranks will wait for this one. Returns how it ended, and whether it had been asked to stop.
+///
+/// # Errors
+/// The system's, if the process cannot be waited for or killed.
 pub fn supervise(
     child: &mut Child,
     watch: &mut Watch,
@@ -122,7 +125,7 @@ pub fn supervise(
         } else if asked.is_some_and(|since| now >= since + grace) {
             Some(Ending::Overdue(grace))
         } else if now >= watch.deadline() {
-            Some(Ending::Hung(watch.patience()))
+            Some(Ending::Hung(watch.timeout()))
         } else {
             None
         };
@@ -156,7 +159,7 @@ pub fn signal(child: &Child, signal: Signal) {
     }
 }
 
-/// The signal that has stopped a child since this was asked last. Its end is left for `Child` to be waited for.
+/// Returns the signal that has stopped a child since this was last asked. Its end is left for `Child` to be waited for.
 fn newly_stopped(child: &Child) -> Option<Signal> {
     let pid = Pid::from_raw(i32::try_from(child.id()).ok()?);
     match waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
@@ -175,9 +178,9 @@ fn ending(status: ExitStatus) -> Ending {
 }
 
 impl Ending {
-    /// The exit code in the sense of `defusion_config::protocol`, and what there is to say about it; `at` is where the
-    /// worker was last seen.
-    pub fn verdict(&self, asked: bool, at: &str) -> (i32, Option<String>) {
+    /// Returns the exit code (see `defusion_config::protocol`), and what there is to say about it; `at` is where the worker
+    /// was last seen.
+    pub fn conclusion(&self, asked: bool, at: &str) -> (i32, Option<String>) {
         match self {
             Self::Exited(EXIT_DONE) => (EXIT_DONE, None),
             Self::Exited(code @ 1..=4) => (*code, Some(format!("worker ended: {} ({at})", crate::error::meaning(*code)))),
@@ -209,7 +212,7 @@ impl Ending {
     }
 }
 
-/// A channel of events.
+/// Makes a channel of events.
 pub fn channel() -> (Sender<Event>, Receiver<Event>) {
     mpsc::channel()
 }
@@ -220,8 +223,8 @@ mod tests {
 
     #[test]
     fn every_ending_has_an_exit_code_and_says_where() {
-        let verdict = |ending: Ending| ending.verdict(false, "phase diffusion, step 7");
-        assert_eq!(verdict(Ending::Exited(0)), (EXIT_DONE, None));
+        let conclusion = |ending: Ending| ending.conclusion(false, "phase diffusion, step 7");
+        assert_eq!(conclusion(Ending::Exited(0)), (EXIT_DONE, None));
         for (ending, code, words) in [
             (Ending::Exited(4), 4, "diverged"),
             (Ending::Exited(127), EXIT_USAGE, "LD_LIBRARY_PATH"),
@@ -232,7 +235,7 @@ mod tests {
             (Ending::Overdue(Duration::from_secs(9)), EXIT_FAILED, "did not stop within 9 s"),
             (Ending::Orphaned, EXIT_FAILED, "what started me has ended"),
         ] {
-            let (got, message) = verdict(ending.clone());
+            let (got, message) = conclusion(ending.clone());
             assert_eq!(got, code, "{ending:?}");
             assert!(message.as_ref().is_some_and(|m| m.contains(words)), "{ending:?}: {message:?}");
         }

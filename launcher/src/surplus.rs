@@ -1,6 +1,6 @@
-//! Ranks beyond the number of workers: they take part in MPI's start and end, and use no CPU between.
+//! Runs a rank beyond the number of workers: it takes part in MPI's start and end, and uses no CPU between.
 //!
-//! They cannot just leave: where one rank never calls `MPI_Init`, the others wait in theirs for ever.
+//! It cannot just leave: if one rank never calls `MPI_Init`, the others wait in theirs for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::LaunchError;
 
-/// How often the end is looked for.
+/// Time between looks at the barrier.
 const NAP: Duration = Duration::from_millis(100);
 
 /// Waits until all workers have met in the world's last barrier.
@@ -23,7 +23,7 @@ const NAP: Duration = Duration::from_millis(100);
 /// Should mpirun end the whole job, it ends this rank with SIGKILL.
 ///
 /// # Errors
-/// MPI cannot be initialised, or signals cannot be handled.
+/// [`LaunchError::Usage`] if MPI cannot be initialised, or signals cannot be handled.
 pub fn wait() -> Result<i32, LaunchError> {
     for signal in [SIGTERM, SIGINT, SIGUSR1] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))

@@ -1,4 +1,4 @@
-//! Which terminal a run is watched on.
+//! Finds the terminal that a run is watched on.
 //!
 //! mpirun puts pipes between the ranks and the terminal, and the launcher one more, so rank 0's worker cannot see the
 //! terminal by itself: it is told which device it is, and draws its progress bar there.
@@ -9,19 +9,19 @@ use defusion_config::protocol::ENV_TERMINAL;
 
 use crate::topology::host_name;
 
-/// The terminal that this process' standard error ends on.
+/// Returns the terminal that this process' standard error ends on.
 pub fn own() -> Option<PathBuf> {
     device_behind("self")
 }
 
-/// The same as the value of [`ENV_TERMINAL`] that travels through mpirun: with the host, since rank 0 may be on another,
+/// Returns the same as the value of [`ENV_TERMINAL`] that travels through mpirun: with the host, since rank 0 may be on another,
 /// where a device of this name is somebody else's.
 pub fn announced() -> Option<String> {
     own().map(|device| format!("{}:{}", host_name(), device.display()))
 }
 
-/// The terminal of a rank: the one that the launcher above mpirun announced, or else the one of its parent, which is mpirun
-/// itself where there is no launcher above it and the host is the same.
+/// Returns the terminal of a rank: the one that the launcher above mpirun announced, or else the one of its parent, which is
+/// mpirun itself if there is no launcher above it and the host is the same.
 pub fn of_rank() -> Option<PathBuf> {
     match std::env::var(ENV_TERMINAL) {
         Ok(announced) => on_host(&announced, &host_name()),
@@ -29,13 +29,13 @@ pub fn of_rank() -> Option<PathBuf> {
     }
 }
 
-/// The device in `HOST:DEVICE` where the host is this one.
+/// Returns the device in `HOST:DEVICE` if the host is this one.
 fn on_host(announced: &str, host: &str) -> Option<PathBuf> {
     let (of, device) = announced.split_once(':')?;
     (of == host).then(|| PathBuf::from(device))
 }
 
-/// What standard error of a process is connected to, where that is a terminal.
+/// Returns what standard error of a process is connected to, if that is a terminal.
 fn device_behind(process: &str) -> Option<PathBuf> {
     let device = std::fs::read_link(Path::new("/proc").join(process).join("fd/2")).ok()?;
     (device.starts_with("/dev/pts") || device.starts_with("/dev/tty")).then_some(device)

@@ -1,4 +1,4 @@
-//! Where this process stands in an MPI job, read from its environment before any call to MPI.
+//! Finds where this process stands in an MPI job, from its environment, before any call to MPI.
 
 use defusion_config::Cluster;
 
@@ -19,15 +19,15 @@ pub enum Starter {
 /// One rank's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Who started it.
+    /// Who started the rank.
     pub starter: Starter,
     /// Rank in the world.
     pub rank: u32,
-    /// Ranks in the world.
+    /// Number of ranks in the world.
     pub size: u32,
     /// Rank on this node.
     pub local_rank: u32,
-    /// Ranks on this node.
+    /// Number of ranks on this node.
     pub local_size: u32,
 }
 
@@ -41,12 +41,12 @@ pub enum Duty {
 }
 
 impl Place {
-    /// The place that the environment tells of; `None` outside MPI.
+    /// Reads the place from the environment; `None` outside MPI.
     ///
     /// A Slurm batch script has `SLURM_PROCID` as well, but neither a step nor PMI, and is outside.
     ///
     /// # Errors
-    /// A variable that is missing or no number.
+    /// [`LaunchError::Usage`] if a variable is missing or is no number.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, LaunchError> {
         let number = |name: &str| -> Result<u32, LaunchError> {
             let text = get(name).ok_or_else(|| {
@@ -95,11 +95,12 @@ impl Place {
         Ok(Some(place))
     }
 
-    /// What this rank is for. Workers are the first `workers_per_node` ranks of each node.
+    /// Returns what this rank is for. Workers are the first `workers_per_node` ranks of each node.
     ///
     /// # Errors
-    /// Fewer ranks than workers, as far as this rank can see. All ranks of a job see the same where the whole job is
-    /// too small; one rank on the node does where only a node is. [`Place::speaks`] tells which one says so.
+    /// [`LaunchError::Usage`] if there are fewer ranks than workers, as far as this rank can see. All ranks of a job see the
+    /// same if the whole job is too small; all ranks of a node if only that node is. [`Place::speaks`] tells which one says
+    /// so.
     pub fn duty(&self, cluster: &Cluster) -> Result<Duty, LaunchError> {
         let (workers, world) = (cluster.workers_per_node, cluster.world_size());
         let hint = "start more ranks, or change cluster.nodes and cluster.workers_per_node";
@@ -124,10 +125,10 @@ impl Place {
         Ok(if self.local_rank < workers { Duty::Work } else { Duty::Wait })
     }
 
-    /// Who chose the CPUs that this rank was started on.
+    /// Returns who chose the CPUs that this rank was started on.
     pub fn binding(&self, get: impl Fn(&str) -> Option<String>) -> Binding {
         match self.starter {
-            // Open MPI 4 says so; where it says nothing it was told `--bind-to none`, or there are too many ranks to bind.
+            // Open MPI 4 says so; if it says nothing it was told `--bind-to none`, or there are too many ranks to bind.
             Starter::OpenMpi if get("OMPI_MCA_orte_bound_at_launch").is_some() => Binding::ByMpirun,
             Starter::Slurm
                 if get("SLURM_CPU_BIND_TYPE").is_some_and(|how| !how.is_empty() && !how.starts_with("none")) =>
@@ -145,7 +146,7 @@ impl Place {
     }
 }
 
-/// Entry `node` of Slurm's `4(x2),2`.
+/// Returns entry `node` of a list such as Slurm's `4(x2),2`.
 fn slurm_tasks_on(per_node: &str, node: u32) -> Option<u32> {
     let mut before = 0;
     for group in per_node.split(',') {
@@ -161,7 +162,7 @@ fn slurm_tasks_on(per_node: &str, node: u32) -> Option<u32> {
     None
 }
 
-/// Name of this host, for messages.
+/// Returns the name of this host, for messages.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
 }

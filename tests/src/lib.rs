@@ -1,13 +1,14 @@
-//! What the end-to-end tests share: a sandbox folder, pictures to train on, and the built binaries.
+//! What the end-to-end tests share: a sandbox folder, images to train on, and the built binaries.
 //!
 //! The tests beside this crate drive `defusion` and `defusion-launch` as a user would, in processes of their own.
 
-pub mod object_storage;
+
 pub mod processes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use image::{Rgb, RgbImage};
 
@@ -26,7 +27,7 @@ impl Sandbox {
     /// An empty sandbox.
     ///
     /// # Panics
-    /// Where the temporary folder cannot be made.
+    /// If the temporary folder cannot be made.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
@@ -34,14 +35,14 @@ impl Sandbox {
     /// A sandbox whose shards hold `photos` and `photos-test`, which `configs/tiny-test.yaml` reads.
     ///
     /// # Panics
-    /// Where preparing them fails.
+    /// If preparing them fails.
     pub fn with_shards() -> Self {
         let sandbox = Self::new();
         for (name, count, phase) in [("photos", 12, 0), ("photos-test", 3, 100)] {
-            let folder = sandbox.path(&format!("pictures/{name}"));
-            write_pictures(&folder, count, phase);
-            let output = defusion()
-                .args(["data", "prepare", "--dataset", name, "--layout", "folder", "--from"])
+            let folder = sandbox.path(&format!("images/{name}"));
+            write_images(&folder, count, phase);
+            let output = defusion_data()
+                .args(["prepare", "--dataset", name, "--layout", "folder", "--from"])
                 .arg(&folder)
                 .arg("--to")
                 .arg(sandbox.path("shards"))
@@ -75,20 +76,42 @@ pub fn recipe(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name)
 }
 
-/// A binary built beside this test.
+/// One of the built programs. The first call builds them, so that this crate's tests need nothing to be built before.
 ///
 /// # Panics
-/// Where it was not built: run `scripts/test`, or `cargo test --workspace`.
+/// If cargo cannot build them.
 pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build_programs).join(name)
+}
+
+/// Builds as scripts/setup does, which takes no time if nothing has changed. Returns the folder of the programs.
+fn build_programs() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let path = test.ancestors().nth(2).expect("target/release").join(name);
-    assert!(path.exists(), "{} is missing: build the workspace first (cargo test --workspace)", path.display());
-    path
+    // target/PROFILE/deps/TEST
+    let target = test.ancestors().nth(3).expect("the target folder").to_owned();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--locked", "--bins", "--target-dir"])
+        .arg(&target)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs");
+    assert_success(&built);
+    target.join("release")
 }
 
 /// The `defusion` command.
 pub fn defusion() -> Command {
     let mut command = Command::new(binary("defusion"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The `defusion-data` command, which links no libtorch.
+pub fn defusion_data() -> Command {
+    let mut command = Command::new(binary("defusion-data"));
     command.stdin(Stdio::null());
     command
 }
@@ -112,10 +135,10 @@ pub fn launch() -> Command {
     command
 }
 
-/// Fails the test with the process's own words where it did not end with 0.
+/// Fails the test with the process's own words if it did not end with 0.
 ///
 /// # Panics
-/// As said.
+/// If it did not.
 pub fn assert_success(output: &Output) {
     assert!(output.status.success(), "ended with {}:\n{}", output.status, transcript(output));
 }
@@ -125,27 +148,27 @@ pub fn transcript(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Writes `count` smooth, textured pictures of 96x80 pixels, all different.
+/// Writes `count` smooth, textured images of 96x80 pixels, all different.
 ///
 /// # Panics
-/// Where they cannot be written.
-pub fn write_pictures(folder: &Path, count: u32, phase: u32) {
-    std::fs::create_dir_all(folder).expect("folder of pictures");
+/// If they cannot be written.
+pub fn write_images(folder: &Path, count: u32, phase: u32) {
+    std::fs::create_dir_all(folder).expect("folder of images");
     for k in phase..phase + count {
-        let picture = RgbImage::from_fn(96, 80, |x, y| {
+        let image = RgbImage::from_fn(96, 80, |x, y| {
             let (x, y, k) = (f64::from(x), f64::from(y), f64::from(k) + 1.0);
             let wave =
                 |f: f64, g: f64| (127.0 + 80.0 * (x * f / k + k).sin() + 48.0 * (y * g + x * 0.11 * k).cos()) as u8;
             Rgb([wave(0.9, 0.21), wave(0.5, 0.33), wave(0.3, 0.17)])
         });
-        picture.save(folder.join(format!("{k:03}.png"))).expect("picture written");
+        image.save(folder.join(format!("{k:03}.png"))).expect("image written");
     }
 }
 
 /// The files of a checkpoint, such as `2-diffusion-000000008`, whichever attempt wrote it: name -> sha256, from its manifest.
 ///
 /// # Panics
-/// Where there is none, or its manifest cannot be read.
+/// If there is none, or its manifest cannot be read.
 pub fn checkpoint_digests(run: &Path, checkpoint: &str) -> BTreeMap<String, String> {
     let folder = std::fs::read_dir(run.join("checkpoints"))
         .expect("checkpoints")

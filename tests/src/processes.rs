@@ -19,7 +19,7 @@ impl Job {
     /// Starts `command`, listening to both its outputs.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("job starts");
         let (tx, lines) = channel();
@@ -32,10 +32,10 @@ impl Job {
         Self { child, lines, heard: Vec::new() }
     }
 
-    /// Waits until a line for which `wanted` holds has been printed, and returns it; `None` where the job ended first.
+    /// Waits until a line for which `wanted` holds has been printed, and returns it; `None` if the job ended first.
     ///
     /// # Panics
-    /// Where that takes longer than two minutes.
+    /// If that takes longer than two minutes.
     pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
@@ -77,7 +77,7 @@ impl Job {
     /// Waits for the end.
     ///
     /// # Panics
-    /// Where that takes longer than three minutes.
+    /// If that takes longer than three minutes.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(180);
         loop {

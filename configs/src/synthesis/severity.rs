@@ -10,7 +10,7 @@ use super::Range;
 pub enum Severity {
     /// The mildest third of every range.
     Light,
-    /// Middle third.
+    /// The middle third.
     Medium,
     /// The strongest third.
     Heavy,
@@ -20,7 +20,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The part of `range` that this severity draws from, where a higher value is a stronger degradation.
+    /// Returns the part of `range` that this severity draws from, if a higher value is a stronger degradation.
     pub fn rising(self, [low, high]: Range) -> Range {
         let third = (high - low) / 3.0;
         match self {
@@ -31,7 +31,7 @@ impl Severity {
         }
     }
 
-    /// As [`Severity::rising`], where a lower value is a stronger degradation (JPEG quality).
+    /// As [`Severity::rising`], if a lower value is a stronger degradation (JPEG quality).
     pub fn falling(self, range: Range) -> Range {
         match self {
             Self::Light => Self::Heavy.rising(range),

@@ -1,15 +1,9 @@
 //! `cluster`.
 
-use super::{Problem, ensure, not_negative, positive, within};
+use super::{Problem, ensure};
 use crate::Cluster;
 
-/// Thirty days.
-const LONGEST: u64 = 30 * 24 * 3600;
-
 pub(super) fn validate(k: &Cluster) -> Result<(), Problem> {
-    within("cluster.nodes", k.nodes, 1, 65_536)?;
-    within("cluster.workers_per_node", k.workers_per_node, 1, 1024)?;
-    within("cluster.threads_per_worker", k.threads_per_worker, 0, 4096)?;
     ensure!(
         k.hosts.is_empty() || k.hosts.len() == k.nodes as usize,
         "cluster.hosts",
@@ -32,14 +26,10 @@ pub(super) fn validate(k: &Cluster) -> Result<(), Problem> {
             host.name
         );
     }
-    positive("cluster.device_memory_gib", k.device_memory_gib)?;
-    within("cluster.hang_timeout_s", k.hang_timeout_s, 1, LONGEST)?;
-    within("cluster.first_step_timeout_s", k.first_step_timeout_s, 1, LONGEST)?;
     ensure!(
         k.first_step_timeout_s >= k.hang_timeout_s,
         "cluster.first_step_timeout_s",
         "must be at least cluster.hang_timeout_s"
     );
-    not_negative("cluster.restart_backoff_s", k.restart_backoff_s)?;
-    within("cluster.stop_grace_s", k.stop_grace_s, 1, LONGEST)
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! Any bytes as a manifest.
 
 #[allow(dead_code)] // It holds what the other target does, too.
-#[path = "../../tests/data/fuzzed.rs"]
+#[path = "../../loader/tests/dataloader/fuzzed.rs"]
 mod fuzzed;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzed::manifest(bytes));

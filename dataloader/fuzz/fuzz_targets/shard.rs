@@ -1,8 +1,8 @@
 #![no_main]
-//! Any bytes as a shard of two pictures.
+//! Any bytes as a shard of two images.
 
 #[allow(dead_code)] // It holds what the other target does, too.
-#[path = "../../tests/data/fuzzed.rs"]
+#[path = "../../loader/tests/dataloader/fuzzed.rs"]
 mod fuzzed;
 
 use std::sync::LazyLock;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use defusion_config::{ActivationCheckpointing, Device, Precision};
 
-use super::{DatasetShare, Plan, StagePlan, Workers, threads_here};
+use super::{DatasetShare, LaunchPlan, Placement, StagePlan};
 
-impl fmt::Display for Plan {
+impl fmt::Display for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -51,7 +51,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {name:<10}{value}")
 }
 
-fn workers(f: &mut fmt::Formatter<'_>, w: &Workers) -> fmt::Result {
+fn workers(f: &mut fmt::Formatter<'_>, w: &Placement) -> fmt::Result {
     let hosts = match w.hosts.as_slice() {
         [] => format!("{} of the surrounding job", w.nodes),
         hosts => hosts.join(", "),
@@ -66,14 +66,14 @@ fn workers(f: &mut fmt::Formatter<'_>, w: &Workers) -> fmt::Result {
     row(f, "workers", &format!("{} = {} {nodes} x {}, on {devices}", w.world_size, w.nodes, w.per_node))?;
     let threads = match w.threads {
         Some(threads) => format!("{threads} a worker"),
-        None => format!("a node's cores / {} ({} a worker on this host)", w.per_node, threads_here(w)),
+        None => format!("a node's cores / {} ({} a worker on this host)", w.per_node, w.threads_here()),
     };
     row(f, "threads", &threads)
 }
 
-/// A table with a column for each stage.
+/// Writes a table with a column for each stage.
 fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> fmt::Result {
-    let where_to = if device == Device::Cuda { "GPU" } else { "worker" };
+    let target = if device == Device::Cuda { "GPU" } else { "worker" };
     let line = |f: &mut fmt::Formatter<'_>, name: &str, value: &dyn Fn(&StagePlan) -> String| {
         write!(f, "  {name:<26}")?;
         for stage in stages {
@@ -84,7 +84,7 @@ fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> f
     line(f, "Stages", &|s| s.stage.to_string())?;
     line(f, "steps", &|s| thousands(s.steps))?;
     line(f, "batch", &|s| thousands(s.global_batch))?;
-    line(f, &format!("batch per {where_to}"), &|s| thousands(s.worker_batch))?;
+    line(f, &format!("batch per {target}"), &|s| thousands(s.worker_batch))?;
     line(f, "  micro-batches", &|s| s.accumulation.to_string())?;
     line(f, "samples", &|s| thousands(s.samples))?;
     line(f, "epochs of 192,000", &|s| format!("{:.1}", s.epochs))?;
@@ -97,7 +97,7 @@ fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> f
         ActivationCheckpointing::Block => "blocks".into(),
         ActivationCheckpointing::Budget => "what does not fit".into(),
     })?;
-    line(f, &format!("memory per {where_to}, about"), &|s| gib(s.memory_bytes))?;
+    line(f, &format!("memory per {target}, about"), &|s| gib(s.memory_bytes))?;
     line(f, "  weights", &|s| gib(s.memory.weights + s.memory.casts))?;
     line(f, "  gradients", &|s| gib(s.memory.gradients))?;
     line(f, "  optimizer, average", &|s| gib(s.memory.optimizer + s.memory.average))?;
@@ -108,15 +108,15 @@ fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> f
 
 fn datasets(f: &mut fmt::Formatter<'_>, sets: &[DatasetShare]) -> fmt::Result {
     let wide = sets.iter().map(|set| set.name.len()).max().unwrap_or(0).max(7);
-    writeln!(f, "  {:<wide$}{:>15}{:>15}{:>9}   degradations", "Samples", "per thousand", "images", "passes")?;
+    writeln!(f, "  {:<wide$}{:>15}{:>15}{:>9}   degradations", "Samples", "per thousand", "images", "epochs")?;
     for set in sets {
         let images = match (set.images, set.prepared) {
             (Some(images), _) => thousands(images),
             (None, Some(_)) => "not prepared".into(),
             (None, None) => "remote".into(),
         };
-        let passes = set.passes.map_or_else(|| "-".into(), |passes| format!("{passes:.1}"));
-        writeln!(f, "  {:<wide$}{:>15.1}{images:>15}{passes:>9}   {}", set.name, set.per_thousand, chains(set))?;
+        let epochs = set.epochs.map_or_else(|| "-".into(), |epochs| format!("{epochs:.1}"));
+        writeln!(f, "  {:<wide$}{:>15.1}{images:>15}{epochs:>9}   {}", set.name, set.per_thousand, chains(set))?;
     }
     Ok(())
 }
@@ -129,7 +129,7 @@ fn chains(set: &DatasetShare) -> String {
     set.synthesize.iter().map(chain).collect::<Vec<_>>().join(", ")
 }
 
-/// `19200000` as `19,200,000`.
+/// Writes `19200000` as `19,200,000`.
 pub(super) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -142,7 +142,7 @@ pub(super) fn thousands(n: u64) -> String {
     text
 }
 
-/// Bytes in MiB or GiB.
+/// Writes bytes in MiB or GiB.
 pub(super) fn gib(bytes: u64) -> String {
     let gib = bytes as f64 / f64::from(1 << 30);
     if gib >= 1.0 { format!("{gib:.1} GiB") } else { format!("{:.1} MiB", gib * 1024.0) }

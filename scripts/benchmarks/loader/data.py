@@ -21,20 +21,20 @@ SHORT_SIDE, SIDE, STEP, SMALL, SMALL_PER_PHOTOGRAPH = 720, 480, 240, 256, 8
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3]
 
 
-def degrade(number, picture):
+def degrade(number, image):
     kind = number % 3
     if kind == 0:
-        noise = np.random.default_rng(number).normal(0, 15, picture.shape)
-        return np.clip(picture + noise + 0.5, 0, 255).astype(np.uint8)
+        noise = np.random.default_rng(number).normal(0, 15, image.shape)
+        return np.clip(image + noise + 0.5, 0, 255).astype(np.uint8)
     if kind == 1:
-        return cv2.GaussianBlur(picture, (0, 0), 2)
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
+        return cv2.GaussianBlur(image, (0, 0), 2)
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
 
 
 def save(folder, name, lq, hq):
-    for side, picture in ("input", lq), ("target", hq):
+    for side, image in ("input", lq), ("target", hq):
         (folder / side).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / side / f"{name}.png"), picture, PNG)
+        cv2.imwrite(str(folder / side / f"{name}.png"), image, PNG)
 
 
 def cut(folder, out):
@@ -73,16 +73,16 @@ def shards(folder, out):
 def main():
     photographs, out = Path(sys.argv[1]), Path(sys.argv[2])
     for number, path in enumerate(sorted(photographs.glob("*/*.png"))):
-        picture = cv2.imread(str(path))
-        if min(picture.shape[:2]) < SHORT_SIDE:
+        image = cv2.imread(str(path))
+        if min(image.shape[:2]) < SHORT_SIDE:
             continue
-        degraded = degrade(number, picture)
-        save(out / "pairs", path.stem, degraded, picture)
+        degraded = degrade(number, image)
+        save(out / "pairs", path.stem, degraded, image)
         random = np.random.default_rng(number)
         for n in range(SMALL_PER_PHOTOGRAPH):
-            y, x = (random.integers(size - SMALL) for size in picture.shape[:2])
+            y, x = (random.integers(size - SMALL) for size in image.shape[:2])
             part = slice(y, y + SMALL), slice(x, x + SMALL)
-            save(out / "small", f"{path.stem}_{n}", degraded[part], picture[part])
+            save(out / "small", f"{path.stem}_{n}", degraded[part], image[part])
     cut(out / "pairs", out / "pairs-cut")
     shards(out / "pairs-cut", out / "pairs")
     shards(out / "small", out / "small")

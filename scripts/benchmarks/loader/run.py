@@ -23,10 +23,11 @@ PEERS = [
     "mosaicml-streaming, raw",
     "webdataset",
 ]
-SETS = {"pairs": "pictures of 720 px and more", "small": "pictures of 256 px"}
+SETS = {"pairs": "images of 720 px and more", "small": "images of 256 px"}
 # glibc gives every large batch back to the kernel and takes it anew, page by page. The launcher's settings for workers
-# (launcher/src/spawn.rs) keep it; all loaders get them here, ours and the others.
-MALLOC = "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
+# keep it; all loaders get the first line of them here, ours and the others.
+TUNABLES = Path(__file__).resolve().parents[3] / "launcher" / "src" / "malloc-tunables.txt"
+MALLOC = TUNABLES.read_text().split()[0]
 MEMORY_SAMPLES, MEMORY_CROP = 1_000_000, 64
 MANY_IMAGES, MANY_SHARDS = 100_000, 1_000
 STARTS = 5
@@ -45,7 +46,7 @@ def speed(bench, folder, sets, rounds, seconds):
     peers = Path(__file__).with_name("peers.py")
     figures = {}
     for name in sets:
-        # Pictures of 256 px are not cut any further.
+        # Images of 256 px are not cut any further.
         loaders = [*OWN, *(p for p in PEERS if name == "pairs" or not p.startswith("sub-images"))]
         rates = {loader: [] for loader in loaders}
         for n in range(rounds):

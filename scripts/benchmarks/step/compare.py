@@ -18,11 +18,9 @@ HERE = Path(__file__).resolve().parent
 RANKS = 2
 PRECISIONS = ["fp32", "bf16"]
 MEMORY = ["contiguous", "channels_last"]
-# As defusion-launch starts its workers (launcher/src/spawn.rs).
-MALLOC = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184:"
-    "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"
-}
+# As defusion-launch starts its workers on CPUs.
+TUNABLES = HERE.parents[2] / "launcher" / "src" / "malloc-tunables.txt"
+MALLOC = {"GLIBC_TUNABLES": ":".join(TUNABLES.read_text().split())}
 WORKER = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMP_NUM_THREADS": "1", **MALLOC}
 
 

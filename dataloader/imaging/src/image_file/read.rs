@@ -1,0 +1,168 @@
+//! Reading image files.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use super::{DecodeError, ImageFileError, MAX_PIXELS, jpeg};
+use crate::Image;
+use crate::pixels::{Pixels, Samples};
+
+/// Longest JPEG file that is read, bytes: it is read whole, before its size in pixels is known.
+const MAX_JPEG_BYTES: u64 = 1 << 30;
+
+/// What the header of an image file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// Pixels across, once upright.
+    pub width: u32,
+    /// Pixels down, once upright.
+    pub height: u32,
+    /// Bits a sample: 8 or 16.
+    pub bits: u8,
+}
+
+/// Reads the size and the depth of an image file; its pixels are not decoded.
+///
+/// # Errors
+/// [`ImageFileError::Read`], [`ImageFileError::Decode`].
+pub fn read_header(path: &Path) -> Result<ImageHeader, ImageFileError> {
+    from_file(path, |file| {
+        let mut decoder = open(file, Limits::default())?;
+        let bits = bits(decoder.color_type())?;
+        let (width, height) = upright_size(&mut decoder)?;
+        Ok(ImageHeader { width, height, bits })
+    })
+}
+
+/// Reads an image file of at most `max_pixels` pixels at the depth of its samples.
+///
+/// # Errors
+/// [`ImageFileError::Read`]; [`ImageFileError::TooLarge`]; [`ImageFileError::Decode`], also if the samples are neither 8
+/// nor 16 bits wide.
+pub fn read_pixels(path: &Path, max_pixels: u64) -> Result<Pixels, ImageFileError> {
+    from_file(path, |file| to_pixels(decode(file, max_pixels)?))
+}
+
+/// Decodes the bytes of an image file as [`read_pixels`] does.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_pixels(bytes: &[u8], max_pixels: u64) -> Result<Pixels, DecodeError> {
+    guarded(|| to_pixels(decode(Cursor::new(bytes), max_pixels)?))
+}
+
+/// Reads an image file of at most [`MAX_PIXELS`] pixels as RGB in [0, 1], `[3, height, width]`. Samples of 16 bits are
+/// kept as far as float32 does; floating-point samples are clamped.
+///
+/// # Errors
+/// [`ImageFileError::Read`], [`ImageFileError::TooLarge`], [`ImageFileError::Decode`].
+pub fn read_image(path: &Path) -> Result<Image, ImageFileError> {
+    let decoded = read_dynamic(path)?;
+    if decoded.color().has_alpha() {
+        tracing::warn!("{}: the alpha channel is dropped", path.display());
+    }
+    Ok(to_image(&decoded))
+}
+
+/// Reads an image file upright, its samples as they are.
+pub(crate) fn read_dynamic(path: &Path) -> Result<DynamicImage, ImageFileError> {
+    from_file(path, |file| decode(file, MAX_PIXELS))
+}
+
+fn from_file<T>(
+    path: &Path,
+    read: impl FnOnce(BufReader<File>) -> Result<T, DecodeError>,
+) -> Result<T, ImageFileError> {
+    let file = File::open(path).map_err(|e| ImageFileError::of(path, e.into()))?;
+    guarded(|| read(BufReader::new(file))).map_err(|e| ImageFileError::of(path, e))
+}
+
+/// Decoders are given files of anyone's making: one that panics must not end the program.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or(Err(DecodeError::Panicked))
+}
+
+/// The decoder of a file. A JPEG file is looked through to its end: it is in memory then anyway.
+fn open<'a>(input: impl BufRead + Seek + 'a, limits: Limits) -> Result<Box<dyn ImageDecoder + 'a>, DecodeError> {
+    let mut reader = ImageReader::new(input).with_guessed_format()?;
+    if reader.format() == Some(ImageFormat::Jpeg) {
+        let mut jpeg = Vec::new();
+        reader.into_inner().take(MAX_JPEG_BYTES).read_to_end(&mut jpeg)?;
+        if !jpeg::is_whole(&jpeg) {
+            return Err(DecodeError::Truncated);
+        }
+        let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
+        reader.limits(limits);
+        return Ok(Box::new(reader.into_decoder().map_err(DecodeError::Format)?));
+    }
+    reader.limits(limits);
+    Ok(Box::new(reader.into_decoder().map_err(DecodeError::Format)?))
+}
+
+/// The upright image of a file; refused before any pixel is decoded if there are too many of them.
+fn decode(input: impl BufRead + Seek, max_pixels: u64) -> Result<DynamicImage, DecodeError> {
+    let mut limits = Limits::default();
+    // RGBA at 16 bits, twice: what a decoder may need besides the image.
+    limits.max_alloc = Some(max_pixels.saturating_mul(16).max(1 << 20));
+    let mut decoder = open(input, limits)?;
+    let (width, height) = upright_size(&mut decoder)?;
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
+    }
+    let orientation = decoder.orientation().map_err(DecodeError::Format)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
+        image::ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated,
+        other => DecodeError::Format(other),
+    })?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Width and height after the turn that the EXIF orientation asks for.
+fn upright_size(decoder: &mut impl ImageDecoder) -> Result<(u32, u32), DecodeError> {
+    use Orientation as O;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Empty);
+    }
+    Ok(match decoder.orientation().map_err(DecodeError::Format)? {
+        O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH => (height, width),
+        O::NoTransforms | O::Rotate180 | O::FlipHorizontal | O::FlipVertical => (width, height),
+    })
+}
+
+/// Bits of a sample that [`Pixels`] takes.
+fn bits(color: ColorType) -> Result<u8, DecodeError> {
+    use ColorType as C;
+    match color {
+        C::L8 | C::La8 | C::Rgb8 | C::Rgba8 => Ok(8),
+        C::L16 | C::La16 | C::Rgb16 | C::Rgba16 => Ok(16),
+        other => Err(DecodeError::SampleType(format!("{other:?}"))),
+    }
+}
+
+fn to_pixels(image: DynamicImage) -> Result<Pixels, DecodeError> {
+    let (width, height) = (image.width(), image.height());
+    let samples = match bits(image.color())? {
+        8 => Samples::U8(image.into_rgb8().into_raw()),
+        _ => Samples::U16(image.into_rgb16().into_raw()),
+    };
+    Pixels::new(width, height, samples).ok_or(DecodeError::Empty)
+}
+
+fn to_image(decoded: &DynamicImage) -> Image {
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let mut image = Image::filled(width, height, 0.0);
+    let n = width * height;
+    let rgb = decoded.to_rgb32f();
+    for (i, pixel) in rgb.pixels().enumerate() {
+        for (c, value) in pixel.0.iter().enumerate() {
+            image.data_mut()[c * n + i] = value.clamp(0.0, 1.0);
+        }
+    }
+    image
+}

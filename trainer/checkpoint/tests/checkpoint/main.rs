@@ -1,0 +1,6 @@
+//! Run folders and checkpoints. One binary, as each links libtorch.
+
+mod faults;
+mod format;
+mod run_folder;
+mod support;

@@ -1,0 +1,3 @@
+//! Links libtorch.
+
+include!("../torch/link.rs");

@@ -1,0 +1,5 @@
+//! Restoring and scoring, with tiny random networks.
+
+mod images;
+mod metrics;
+mod tiny;

@@ -1,9 +1,0 @@
-//! The diffusion: noise schedule, training objective, DDIM sampling, and tiles for large pictures.
-//!
-//! The state is the degradation itself, `y_0 = x_LQ - T_v(x_LQ)` in [-2, 2]: what the instruction v says to remove. The
-//! restored picture is `clamp(x_LQ - y_0)` (Defusion, Sec. 3.3).
-
-pub mod objective;
-pub mod sampler;
-pub mod schedule;
-pub mod tiling;
