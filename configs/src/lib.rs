@@ -24,10 +24,13 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod compare;
 mod data;
 mod degradation;
 mod error;
+pub mod hardware;
 mod load;
+mod load_yaml;
 mod model;
 pub mod protocol;
 mod run;
@@ -37,6 +40,7 @@ pub mod synthesis;
 mod validate;
 
 pub use cluster::{Cluster, Device, Host};
+pub use compare::Difference;
 pub use data::{Data, DatasetUse, GroundKind, Grounds, Loader, RemoteCache, TargetMix};
 pub use degradation::{Degradation, ParseDegradationError};
 pub use error::ConfigError;
@@ -44,8 +48,8 @@ pub use load::{Override, Resolved};
 pub use model::{AdapterArch, BridgeArch, DiscriminatorArch, Model, TokenizerArch, UnetArch};
 pub use run::{Checkpoints, Evaluation, Monitor};
 pub use stage::{
-    ActivationCheckpointing, Adam, BetaSchedule, CodebookLoss, DiffusionStage, LearningRate, Precision, Sampler, Stage,
-    StepOptions, TokenizerStage,
+    ActivationCheckpointing, Adam, Arithmetic, BetaSchedule, CodebookLoss, DiffusionStage, LearningRate,
+    ParsePrecisionError, Precision, Prediction, Sampler, Stage, StepOptions, TokenizerStage,
 };
 pub use synthesis::{Severity, Synthesis};
 
@@ -86,4 +90,35 @@ pub struct Config {
     /// `defusion evaluate` and validation within training.
     #[serde(default)]
     pub evaluation: Evaluation,
+}
+
+impl Config {
+    /// Returns how a step of one stage is computed.
+    pub fn step(&self, stage: Stage) -> &StepOptions {
+        match stage {
+            Stage::Tokenizer => &self.tokenizer.step,
+            Stage::Diffusion => &self.diffusion.step,
+        }
+    }
+
+    /// Returns the same to be changed.
+    pub fn step_mut(&mut self, stage: Stage) -> &mut StepOptions {
+        match stage {
+            Stage::Tokenizer => &mut self.tokenizer.step,
+            Stage::Diffusion => &mut self.diffusion.step,
+        }
+    }
+
+    /// Replaces a precision of `auto` in each stage: by what the config `recorded` in the run folder has, or in a new run by
+    /// what suits a device that multiplies bfloat16 natively, or does not.
+    pub fn settle_precision(&mut self, recorded: Option<&Self>, native: bool) {
+        for stage in Stage::BOTH {
+            let recorded = recorded.and_then(|config| config.step(stage).precision.settled());
+            let precision = &mut self.step_mut(stage).precision;
+            *precision = match (*precision, recorded) {
+                (Precision::Auto, Some(recorded)) => recorded.into(),
+                (asked, _) => asked.resolve(native).into(),
+            };
+        }
+    }
 }

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Config, ConfigError};
+use crate::{Config, ConfigError, load_yaml};
 
 /// Keys that had another name: the section, the name before, the name now. Recipes and changes may use either; digests are
 /// taken with the name before, so that runs from before keep theirs.
 const RENAMED: [(&[&str], &str, &str); 1] = [(&["diffusion", "sampler"], "clip_to_picture", "clip_to_image")];
 
-/// A change to one key: `dotted.key=value`, the value in YAML.
+/// A change to one key: `dotted.key=value`, the value in YAML. A key that wants text takes it as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     text: String,
     keys: Vec<String>,
     value: Value,
+    value_text: String,
 }
 
 impl std::str::FromStr for Override {
@@ -37,8 +38,9 @@ impl std::str::FromStr for Override {
                 *last = now.into();
             }
         }
+        let value_text = value.to_owned();
         let value = serde_yaml::from_str(value).map_err(|e| error(e.to_string()))?;
-        Ok(Self { text: text.to_owned(), keys, value })
+        Ok(Self { text: text.to_owned(), keys, value, value_text })
     }
 }
 
@@ -74,15 +76,14 @@ impl Resolved {
     /// [`ConfigError::Parse`], [`ConfigError::Override`] or [`ConfigError::Invalid`].
     pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
         let parse_error = |e: serde_yaml::Error| ConfigError::Parse { path: path.to_owned(), message: e.to_string() };
-        // Straight from the text first: errors then carry line and column.
-        let mut config: Config = serde_yaml::from_str(text).map_err(parse_error)?;
+        let mut config = load_yaml::from_text(text).map_err(parse_error)?;
         if !overrides.is_empty() {
             let mut value: Value = serde_yaml::to_value(&config).map_err(parse_error)?;
             for change in overrides {
-                set(&mut value, &change.keys, change.value.clone())
+                load_yaml::change(&mut value, &change.keys, &change.value, &change.value_text)
                     .map_err(|message| ConfigError::Override { text: change.text.clone(), message })?;
             }
-            config = serde_yaml::from_value(value).map_err(|e| ConfigError::Override {
+            config = load_yaml::from_value(value).map_err(|e| ConfigError::Override {
                 text: overrides.iter().map(ToString::to_string).collect::<Vec<_>>().join(" --set "),
                 message: e.to_string(),
             })?;
@@ -103,22 +104,11 @@ impl Resolved {
 
     /// Returns the sha256 (hex) of all that the weights depend on: everything except the cluster, the run folder's place,
     /// names, logging, retention, threads and caches. Two runs with the same digest may share checkpoints.
+    ///
+    /// A precision of `auto` counts as `bf16`, which was the default before there was `auto`, so that recipes that name none
+    /// keep their digest. Run folders never hold it: they record what [`Config::settle_precision`] made of it.
     pub fn digest(&self) -> String {
-        let mut config = self.config.clone();
-        config.name.clear();
-        config.run.clear();
-        config.cluster = crate::Cluster::default();
-        config.checkpoints = crate::Checkpoints::default();
-        config.monitor = crate::Monitor::default();
-        config.evaluation = crate::Evaluation::default();
-        config.data.shards.clear();
-        config.data.verify_shards = true;
-        config.data.loader.threads = 0;
-        config.data.loader.prefetch = 0;
-        config.data.cache = crate::RemoteCache::default();
-        for step in [&mut config.tokenizer.step, &mut config.diffusion.step] {
-            step.accumulation = 1;
-        }
+        let config = self.config.without_surroundings();
         // serde_json writes struct fields in declaration order and floats in their shortest exact form.
         let mut text = serde_json::to_string(&config).unwrap_or_default();
         for (_, before, now) in RENAMED {
@@ -134,28 +124,5 @@ impl Resolved {
             key: key.into_owned(),
             message,
         })
-    }
-}
-
-fn set(value: &mut Value, keys: &[String], to: Value) -> Result<(), String> {
-    let (first, rest) = keys.split_first().ok_or("empty key")?;
-    let slot = match value {
-        Value::Sequence(items) => {
-            let n = items.len();
-            let i: usize = first.parse().map_err(|_| format!("`{first}` is no index into a list of {n}"))?;
-            items.get_mut(i).ok_or_else(|| format!("index {i} is beyond a list of {n}"))?
-        }
-        Value::Mapping(map) => map.entry(Value::String(first.clone())).or_insert(Value::Null),
-        Value::Null => {
-            *value = Value::Mapping(serde_yaml::Mapping::new());
-            return set(value, keys, to);
-        }
-        _ => return Err(format!("`{first}` is below a plain value")),
-    };
-    if rest.is_empty() {
-        *slot = to;
-        Ok(())
-    } else {
-        set(slot, rest, to)
     }
 }

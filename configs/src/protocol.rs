@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Stage;
+
 /// Environment of a worker: its device, `cpu` or `cuda:N`.
 pub const ENV_DEVICE: &str = "DEFUSION_DEVICE";
 /// Environment of a worker: number of the inherited pipe that [`Heartbeat`] lines are written to.
@@ -38,5 +40,18 @@ pub struct Heartbeat {
     /// What the worker is doing, for messages: `starting`, `tokenizer`, `diffusion`, `validating`, `checkpoint`, `done`.
     pub phase: String,
     /// Number of steps finished within the phase's stage.
+    pub step: u64,
+    /// A checkpoint that has become safe since the line before, or that the run resumes from. The launcher counts restarts
+    /// between these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<SafeCheckpoint>,
+}
+
+/// A checkpoint that is whole and verified in the run folder, so that a restart goes on from there. The later one is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SafeCheckpoint {
+    /// The stage it is of.
+    pub stage: Stage,
+    /// Number of the stage's steps that it holds.
     pub step: u64,
 }

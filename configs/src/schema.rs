@@ -3,13 +3,17 @@
 //! Each bound stands once, as an attribute of its field. Validation reads it here, and so does the generator of the
 //! reference (`examples/config_reference`).
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use crate::Config;
-use crate::validate::Problem;
+
+/// A dotted key, and what is wrong with its value and what to do.
+pub(crate) type Problem = (Cow<'static, str>, String);
 
 /// Returns the JSON schema (draft 2020-12) of a recipe. Types with a name of their own are under `$defs`.
 pub fn schema() -> Json {

@@ -1,44 +1,14 @@
 //! From a folder to pairs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use defusion_config::Degradation;
 use defusion_config::protocol::EXIT_USAGE;
 
 use crate::pairing::Found;
-use crate::{Descriptor, Fit, Problem, ProblemKind};
-
-/// One degraded image and its clean one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// Path of the degraded file relative to the dataset's root, or of the clean one if there is none. Unique within the
-    /// split.
-    pub key: String,
-    /// Name of the split.
-    pub split: String,
-    /// Categories of the degraded image, in order.
-    pub degradations: Vec<Degradation>,
-    /// Path of the degraded image; `None` if the set has clean images only.
-    pub lq: Option<PathBuf>,
-    /// Path of the clean image.
-    pub gt: PathBuf,
-    /// What to do if the clean image is larger.
-    pub fit: Fit,
-}
-
-/// What a folder holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// All pairs, by split and then by key.
-    pub pairs: Vec<Pair>,
-    /// Everything that is wrong.
-    pub problems: Vec<Problem>,
-    /// The folder that the files of problems are relative to.
-    pub root: PathBuf,
-    /// Names of the descriptor's splits of which no file is there.
-    pub absent: Vec<String>,
-}
+use crate::passed_over::{Kind, unwanted};
+use crate::template::is_image;
+use crate::{Descriptor, Listing, PassedOver, Problem, ProblemKind};
 
 /// A folder or CSV that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +22,7 @@ pub enum ScanError {
         message: String,
     },
     /// No file of the dataset is there.
-    #[error("{} holds no file of dataset {dataset}; looked for {wanted}", path.display())]
+    #[error("{} holds no file of dataset {dataset}; looked for {wanted}, found {found}", path.display())]
     Nothing {
         /// The folder.
         path: PathBuf,
@@ -60,6 +30,8 @@ pub enum ScanError {
         dataset: String,
         /// Templates that were tried.
         wanted: String,
+        /// What is there instead.
+        found: String,
     },
     /// There are degraded images, but nobody says how they are degraded.
     #[error("dataset {dataset} does not say how its images are degraded: name the categories (--degradations)")]
@@ -95,8 +67,8 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
     if descriptor.splits.is_empty() {
         return Err(ScanError::NoLayout { dataset: descriptor.name.clone() });
     }
-    let (files, mut problems) = files(root)?;
-    let mut listing = Listing { root: root.to_owned(), ..Listing::default() };
+    let Contents { files, mut problems, passed_over } = contents(root)?;
+    let mut listing = Listing { root: root.to_owned(), passed_over, ..Listing::default() };
     for (name, split) in &descriptor.splits {
         let mut found = Found { split: name, root, pairs: Vec::new(), problems: Vec::new(), any: false };
         for source in &split.sources {
@@ -119,6 +91,7 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
         listing.pairs.append(&mut found.pairs);
         problems.append(&mut found.problems);
     }
+    pass_over_the_rest(descriptor, &files, &problems, &mut listing);
     if listing.pairs.iter().any(|pair| pair.lq.is_some() && pair.degradations.is_empty()) {
         return Err(ScanError::NoDegradations { dataset: descriptor.name.clone() });
     }
@@ -134,37 +107,85 @@ pub fn scan(descriptor: &Descriptor, root: &Path) -> Result<Listing, ScanError> 
             path: root.to_owned(),
             dataset: descriptor.name.clone(),
             wanted: wanted.into_iter().collect::<Vec<_>>().join(", "),
+            found: match listing.passed_over.is_empty() {
+                true => "nothing".into(),
+                false => listing.passed_over.to_string(),
+            },
         });
     }
     listing.problems = problems;
     Ok(listing)
 }
 
-/// Lists all files below `root`, relative, with `/`, sorted; and those that cannot be reached.
-fn files(root: &Path) -> Result<(Vec<String>, Vec<Problem>), ScanError> {
+/// Counts the files that are in no pair, in no problem and no list.
+fn pass_over_the_rest(descriptor: &Descriptor, files: &[String], problems: &[Problem], listing: &mut Listing) {
+    let named: HashSet<&str> = problems.iter().map(|problem| problem.file.as_str()).collect();
+    let paired: HashSet<&Path> =
+        listing.pairs.iter().flat_map(|pair| pair.lq.iter().chain([&pair.gt])).map(PathBuf::as_path).collect();
+    let sources = descriptor.splits.values().flat_map(|split| &split.sources);
+    let lists: Vec<&str> =
+        sources.flat_map(|source| &source.layouts).filter_map(|layout| layout.list.as_deref()).collect();
+    let is_list = |file: &str| lists.iter().any(|list| file == *list || file.ends_with(&format!("/{list}")));
+    for file in files {
+        if !named.contains(file.as_str()) && !paired.contains(listing.root.join(file).as_path()) && !is_list(file) {
+            listing.passed_over.file(file);
+        }
+    }
+}
+
+/// What lies below a folder.
+#[derive(Default)]
+struct Contents {
+    /// Files, relative, with `/`, sorted.
+    files: Vec<String>,
+    /// Those that cannot be reached.
+    problems: Vec<Problem>,
+    passed_over: PassedOver,
+}
+
+fn contents(root: &Path) -> Result<Contents, ScanError> {
     let error = |message: String| ScanError::Folder { path: root.to_owned(), message };
     if !root.metadata().map_err(|e| error(e.to_string()))?.is_dir() {
         return Err(error("is not a folder".into()));
     }
-    let mut files = Vec::new();
-    let mut problems = Vec::new();
-    for entry in walkdir::WalkDir::new(root).follow_links(true) {
-        let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/");
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => match entry.path().strip_prefix(root).map(Path::to_str) {
-                Ok(Some(path)) => files.push(path.replace(std::path::MAIN_SEPARATOR, "/")),
-                _ => {
-                    let kind = ProblemKind::Unreadable("its name is not UTF-8".into());
-                    problems.push(Problem::new("any", &relative(entry.path()), kind));
-                }
-            },
-            Ok(_) => {}
+    let Contents { mut files, mut problems, mut passed_over } = Contents::default();
+    let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/");
+    let mut problem = |path: &Path, why: String| {
+        problems.push(Problem::new("any", &shown(path), ProblemKind::Unreadable(why)));
+    };
+    let mut entries = walkdir::WalkDir::new(root).follow_links(true).into_iter();
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
             Err(e) => {
-                let file = e.path().map(relative).unwrap_or_default();
-                problems.push(Problem::new("any", &file, ProblemKind::Unreadable(e.to_string())));
+                let path = e.path().unwrap_or(root);
+                let gone = e.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                match unwanted(&name, false).filter(|_| e.depth() > 0) {
+                    Some(kind) => passed_over.count(kind),
+                    None if e.loop_ancestor().is_some() => passed_over.count(Kind::Circle),
+                    // A link to what is not there.
+                    None if gone && !is_image(&name) => passed_over.file(&name),
+                    None => problem(path, e.to_string()),
+                }
+                continue;
+            }
+        };
+        let name = entry.file_name().to_string_lossy();
+        let is_folder = entry.file_type().is_dir();
+        if let Some(kind) = unwanted(&name, is_folder).filter(|_| entry.depth() > 0) {
+            passed_over.count(kind);
+            if is_folder {
+                entries.skip_current_dir();
+            }
+        } else if entry.file_type().is_file() {
+            match entry.path().strip_prefix(root).map(Path::to_str) {
+                Ok(Some(path)) => files.push(path.replace(std::path::MAIN_SEPARATOR, "/")),
+                _ if is_image(&name) => problem(entry.path(), "its name is not UTF-8".into()),
+                _ => passed_over.file(&name),
             }
         }
     }
     files.sort_unstable();
-    Ok((files, problems))
+    Ok(Contents { files, problems, passed_over })
 }

@@ -6,7 +6,7 @@ use defusion_config::protocol::EXIT_USAGE;
 ///
 /// `{name}` is one or more characters without `/`, as few as fit; `{name:digits}` is one or more digits; `{name:path}`
 /// is one or more characters that may hold `/`; `{ext}` is the extension of an image that can be read (`png`, `jpg`,
-/// `jpeg`, `bmp`, `tif`, `tiff`, in any case). All else stands for itself. A field may occur twice: it then has the
+/// `jpeg`, `jpe`, `jfif`, `webp`, `bmp`, `tif`, `tiff`, in any case). All else stands for itself. A field may occur twice: it then has the
 /// same value at both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -33,11 +33,18 @@ pub(crate) const EXTENSION: &str = "ext";
 
 /// Whether a path has the extension of an image that can be read.
 pub fn is_image(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, ext)| is_extension(ext))
+    is_extension(extension(path))
+}
+
+/// The extension of a path's file name; empty if it has none.
+pub(crate) fn extension(path: &str) -> &str {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
 fn is_extension(ext: &str) -> bool {
-    ["png", "jpg", "jpeg", "bmp", "tif", "tiff"].iter().any(|known| known.eq_ignore_ascii_case(ext))
+    const READ: [&str; 9] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "tif", "tiff"];
+    READ.iter().any(|known| known.eq_ignore_ascii_case(ext))
 }
 
 /// A template that cannot be understood.

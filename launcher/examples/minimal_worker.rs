@@ -5,6 +5,7 @@
 //! | word | does |
 //! |---|---|
 //! | `beat:PHASE:STEP` | writes a heartbeat |
+//! | `safe:STEP` | says that stage 2's checkpoint of that step is safe |
 //! | `sleep:MS` | sleeps |
 //! | `exit:CODE`, `die:SIGNAL` | ends, by itself or by a signal |
 //! | `hang` | sleeps for ever |
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use defusion_config::Stage;
 use defusion_config::protocol::{
-    COLOR_WORKER, ENV_DEVICE, ENV_HEARTBEAT_FD, ENV_TERMINAL, ENV_THREADS, EXIT_USAGE, Heartbeat,
+    COLOR_WORKER, ENV_DEVICE, ENV_HEARTBEAT_FD, ENV_TERMINAL, ENV_THREADS, EXIT_USAGE, Heartbeat, SafeCheckpoint,
 };
 use mpi::collective::{CommunicatorCollectives, SystemOperation};
 use mpi::topology::{Color, Communicator, SimpleCommunicator};
@@ -48,9 +50,12 @@ fn main() {
         match word {
             "beat" => {
                 let (phase, step) = value.split_once(':').expect("beat:PHASE:STEP");
-                let beat = Heartbeat { phase: phase.into(), step: step.parse().expect("a step") };
-                let line = serde_json::to_string(&beat).expect("JSON") + "\n";
-                heartbeat.as_mut().expect("a launcher").write_all(line.as_bytes()).expect("heartbeat");
+                let step = step.parse().expect("a step");
+                write(heartbeat.as_mut(), &Heartbeat { phase: phase.into(), step, checkpoint: None });
+            }
+            "safe" => {
+                let checkpoint = Some(SafeCheckpoint { stage: Stage::Diffusion, step: number() });
+                write(heartbeat.as_mut(), &Heartbeat { phase: "diffusion".into(), step: number(), checkpoint });
             }
             "sleep" => nap(number(), &term, deaf),
             "exit" => std::process::exit(i32::try_from(number()).expect("a code")),
@@ -83,7 +88,7 @@ fn main() {
                 println!("sum={sum} of {}", workers.size());
             }
             "only" if value == rank => {}
-            "only" => wait_for(&term),
+            "only" => nap(u64::MAX, &term, deaf),
             "once" if std::path::Path::new(value).exists() => break,
             "once" => drop(File::create(value).expect("a file")),
             _ => {
@@ -97,6 +102,11 @@ fn main() {
         // The surplus ranks sleep in this barrier; then all leave MPI together.
         universe.world().immediate_barrier().wait();
     }
+}
+
+fn write(pipe: Option<&mut File>, beat: &Heartbeat) {
+    let line = serde_json::to_string(beat).expect("JSON") + "\n";
+    pipe.expect("a launcher").write_all(line.as_bytes()).expect("heartbeat");
 }
 
 /// Sleeps; a SIGTERM ends this process with 0, as a worker that has left a checkpoint, unless it is deaf.

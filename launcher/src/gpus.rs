@@ -1,6 +1,8 @@
 //! Finds a worker's GPU.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use defusion_config::Device;
 
@@ -45,9 +47,78 @@ pub fn device(kind: Device, local_rank: u32, workers: u32, visible: Option<usize
     }
 }
 
+/// Time after which an `nvidia-smi` that has said nothing is given up: a broken driver lets it hang.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Asks the program `nvidia-smi` for the compute capability, major and minor, of the first GPU that a process of this host
+/// sees. `None` if there is no such program, no GPU, or a driver too old to tell.
+pub fn compute_capability(mut nvidia_smi: Command, cuda_visible_devices: Option<&str>) -> Option<(u32, u32)> {
+    let mut asked = nvidia_smi
+        .args(["--query-gpu=compute_cap", "--format=csv,noheader"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let since = Instant::now();
+    let ended = loop {
+        match asked.try_wait() {
+            Ok(Some(status)) => break status.success(),
+            Ok(None) if since.elapsed() < ASK => std::thread::sleep(Duration::from_millis(10)),
+            _ => {
+                let _ = asked.kill();
+                let _ = asked.wait();
+                break false;
+            }
+        }
+    };
+    // A line a GPU: it fits the pipe.
+    let said = ended.then(|| std::io::read_to_string(asked.stdout.take()?).ok()).flatten()?;
+    first_capability(&said, cuda_visible_devices)
+}
+
+/// Reads `8.0`, a line for each GPU of the host, and takes the one that the environment names first; the lowest if it names
+/// it by something else than a number.
+fn first_capability(said: &str, cuda_visible_devices: Option<&str>) -> Option<(u32, u32)> {
+    let read = |line: &str| {
+        let (major, minor) = line.trim().split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let all: Vec<(u32, u32)> = said.lines().map(read).collect::<Option<_>>()?;
+    let first = cuda_visible_devices.map_or("0", |list| list.split(',').next().unwrap_or_default().trim());
+    match first.parse::<usize>() {
+        Ok(index) => all.get(index).copied(),
+        Err(_) => all.into_iter().min(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_visible_gpu_counts() {
+        let said = "7.5\n8.0\n9.0\n";
+        assert_eq!(first_capability(said, None), Some((7, 5)));
+        assert_eq!(first_capability(said, Some("1,2")), Some((8, 0)));
+        assert_eq!(first_capability(said, Some("GPU-8932f937")), Some((7, 5)));
+        assert_eq!(first_capability(said, Some("3")), None);
+        assert_eq!(first_capability("", None), None);
+        assert_eq!(first_capability("[N/A]\n", None), None);
+    }
+
+    #[test]
+    fn nvidia_smi_is_asked() {
+        let program = |script: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script, "nvidia-smi"]);
+            shell
+        };
+        let asked = r#"[ "$*" = "--query-gpu=compute_cap --format=csv,noheader" ] && echo 12.0"#;
+        assert_eq!(compute_capability(program(asked), None), Some((12, 0)));
+        assert_eq!(compute_capability(program("echo 8.0; exit 9"), None), None);
+        assert_eq!(compute_capability(Command::new("/nowhere/nvidia-smi"), None), None);
+    }
 
     #[test]
     fn gpus_are_counted_from_the_environment_or_the_device_nodes() {

@@ -25,7 +25,7 @@ impl Watch {
             usual: Duration::from_secs(cluster.hang_timeout_s),
             first_step: Duration::from_secs(cluster.first_step_timeout_s),
             heard: now,
-            last: Heartbeat { phase: "starting".into(), step: 0 },
+            last: Heartbeat { phase: "starting".into(), step: 0, checkpoint: None },
             entered: None,
             stepping: false,
         }
@@ -98,7 +98,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(&cluster, start);
         for (phase, step) in beats {
-            watch.beat(Heartbeat { phase: (*phase).into(), step: *step }, start);
+            watch.beat(Heartbeat { phase: (*phase).into(), step: *step, checkpoint: None }, start);
         }
         (watch.deadline() - start).as_secs()
     }
@@ -119,10 +119,10 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(&Cluster::default(), start);
         let later = start + Duration::from_secs(50);
-        watch.beat(Heartbeat { phase: "diffusion".into(), step: 3 }, later);
+        watch.beat(Heartbeat { phase: "diffusion".into(), step: 3, checkpoint: None }, later);
         assert_eq!(watch.deadline(), later + watch.timeout());
         assert_eq!(watch.place(), "phase diffusion, step 3");
-        watch.beat(Heartbeat { phase: "checkpoint".into(), step: 3 }, later);
+        watch.beat(Heartbeat { phase: "checkpoint".into(), step: 3, checkpoint: None }, later);
         assert_eq!(watch.place(), "phase checkpoint of diffusion, step 3");
     }
 }

@@ -9,6 +9,7 @@ use defusion_config::protocol::ENV_TERMINAL;
 use crate::cli::Request;
 use crate::error::LaunchError;
 use crate::report::ENV_REPORT;
+use crate::slurm::MANAGERS;
 
 /// Finds `mpirun` on PATH.
 ///
@@ -22,7 +23,7 @@ pub fn find() -> Result<PathBuf, LaunchError> {
 }
 
 /// Makes mpirun's arguments: ranks, places, environment, and this program as every rank's. `terminal` is
-/// [`crate::terminal::announced`].
+/// [`crate::terminal::announced`]; `env` is mpirun's environment.
 ///
 /// # Errors
 /// [`LaunchError::Usage`] if there are several nodes, but nothing says which.
@@ -78,7 +79,7 @@ fn places(cluster: &Cluster, env: &[(String, String)]) -> Result<Vec<String>, La
         return Ok(vec!["--host".into(), hosts.join(","), "--map-by".into(), per_node]);
     }
     let set = |name: &str| env.iter().any(|(n, _)| n == name);
-    let managed = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "PE_HOSTFILE"].iter().any(|name| set(name));
+    let managed = MANAGERS.iter().any(|name| set(name));
     let told = cluster.mpirun_args.iter().any(|arg| arg.contains("host")) || set("OMPI_MCA_orte_default_hostfile");
     if managed || told {
         return Ok(vec!["--map-by".into(), per_node]);

@@ -1,9 +1,12 @@
 //! One rank of an MPI job: its worker's parent.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use defusion_config::protocol::{EXIT_DONE, EXIT_USAGE};
+
+use nix::sys::signal::Signal;
 
 use crate::cli::Request;
 use crate::cpus::Node;
@@ -13,8 +16,9 @@ use crate::logs::{say, speak_as};
 use crate::plan::LaunchPlan;
 use crate::report::Reporter;
 use crate::spawn::{Order, Worker};
+use crate::starter::{Hold, cpus_of_starter};
 use crate::supervise::{Ending, channel, heartbeats, signals, supervise};
-use crate::topology::{Duty, Place, host_name};
+use crate::topology::{Duty, Place, Starter, host_name};
 use crate::{gpus, surplus, terminal};
 
 /// Runs this rank to its end and returns its exit code.
@@ -70,12 +74,12 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
     let visible = gpus::visible(std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref(), Path::new("/dev"));
     let device = gpus::device(cluster.device, place.local_rank, cluster.workers_per_node, visible)?;
     let binding = place.binding(|name| std::env::var(name).ok());
-    let share = Node::look(binding).share(
-        cluster.workers_per_node as usize,
-        place.local_rank as usize,
-        cluster.threads_per_worker as usize,
-    );
-    say(&format!("rank {} on {host}: {device}, {share}", place.rank));
+    let starter = matches!(place.starter, Starter::OpenMpi | Starter::Hydra).then(cpus_of_starter).flatten();
+    let node = Node::look(binding, starter);
+    let share =
+        node.share(cluster.workers_per_node as usize, place.local_rank as usize, cluster.threads_per_worker as usize);
+    let remark = node.remark(&share).map(|remark| format!("; {remark}")).unwrap_or_default();
+    say(&format!("rank {} on {host}: {device}, {share}{remark}", place.rank));
 
     let (to, events) = channel();
     signals(to.clone())?;
@@ -101,9 +105,27 @@ fn work(request: &Request, place: &Place, reporter: &mut Reporter) -> Result<i32
             place.rank
         ));
     };
-    let (ending, asked) =
-        supervise(&mut worker.child, &mut watch, &events, grace, |watch| reporter.beat(watch), stopped)
-            .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
+    // The job sends what mpirun passes on; without one, mpirun itself is asked, and kills.
+    let bare = !reporter.is_heard() && place.starter == Starter::OpenMpi;
+    let hold = RefCell::new(Hold::default());
+    let asked = |signal| {
+        if bare && signal == Signal::SIGTERM && hold.borrow_mut().begin(place.local_size) && place.local_rank == 0 {
+            say(&format!(
+                "SIGTERM: stopping after a checkpoint; mpirun waits for it on {host}, {} s at most",
+                grace.as_secs()
+            ));
+        }
+    };
+    let told = |watch: &Watch| {
+        reporter.beat(watch);
+        // Every rank's share of the checkpoint is safe by then.
+        if watch.last().phase == "done" {
+            hold.borrow_mut().release();
+        }
+    };
+    let (ending, asked) = supervise(&mut worker.child, &mut watch, &events, grace, told, stopped, asked)
+        .map_err(|e| LaunchError::io("watch", &request.worker, e))?;
+    hold.borrow_mut().release();
     drain(worker.output);
 
     let (code, message) = ending.conclusion(asked, &watch.place());

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use defusion_config::protocol::SafeCheckpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::Watch;
@@ -16,7 +17,7 @@ pub const ENV_REPORT: &str = "DEFUSION_REPORT";
 const START: u8 = 0x1e;
 /// Longer than any report; a start byte in other output must not make the rest of it vanish.
 const LONGEST: usize = 16 * 1024;
-/// Steps are reported no more often than this; changes of phase always are.
+/// Steps are reported no more often than this; changes of phase and safe checkpoints always are.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// One report.
@@ -42,6 +43,9 @@ pub enum News {
         phase: String,
         /// Step in the worker's heartbeat.
         step: u64,
+        /// Checkpoint that the worker's heartbeat says is safe.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<SafeCheckpoint>,
     },
     /// Its worker ended.
     Ended {
@@ -79,12 +83,17 @@ impl Reporter {
     /// Reports that the worker is alive.
     pub fn beat(&mut self, watch: &Watch) {
         let (beat, now) = (watch.last(), Instant::now());
-        if beat.phase == self.phase && now < self.next {
+        if beat.phase == self.phase && beat.checkpoint.is_none() && now < self.next {
             return;
         }
         self.phase.clone_from(&beat.phase);
         self.next = now + EVERY;
-        self.send(News::Beat { stage: watch.stage().map(str::to_owned), phase: beat.phase.clone(), step: beat.step });
+        self.send(News::Beat {
+            stage: watch.stage().map(str::to_owned),
+            phase: beat.phase.clone(),
+            step: beat.step,
+            checkpoint: beat.checkpoint,
+        });
     }
 
     /// Reports how the worker ended.
@@ -147,7 +156,7 @@ mod tests {
     use super::*;
 
     fn report(step: u64) -> Report {
-        let news = News::Beat { stage: Some("diffusion".into()), phase: "diffusion".into(), step };
+        let news = News::Beat { stage: Some("diffusion".into()), phase: "diffusion".into(), step, checkpoint: None };
         Report { rank: 1, host: "h".into(), news }
     }
 

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use defusion_config::Cluster;
+use defusion_config::protocol::SafeCheckpoint;
 
 use crate::error::is_worth_a_restart;
-
-/// A point of the run: stage (in order) and step.
-pub type Position = (u8, u64);
 
 /// The longest pause before a restart.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -21,7 +19,7 @@ pub struct Restarts {
     allowed: u32,
     backoff: f64,
     used: u32,
-    best: Option<Position>,
+    best: Option<SafeCheckpoint>,
 }
 
 /// What to do after an attempt.
@@ -49,8 +47,8 @@ impl Restarts {
         self.allowed
     }
 
-    /// Decides after an attempt that ended with `code`, and whose last checkpoint was at `checkpoint`.
-    pub fn after(&mut self, code: i32, checkpoint: Option<Position>) -> Decision {
+    /// Decides after an attempt that ended with `code`; `checkpoint` is the furthest that it said is safe.
+    pub fn after(&mut self, code: i32, checkpoint: Option<SafeCheckpoint>) -> Decision {
         if !is_worth_a_restart(code) {
             return Decision::GiveUp("a restart would end alike".into());
         }
@@ -73,6 +71,7 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use defusion_config::Stage;
     use defusion_config::protocol::{EXIT_DIVERGED, EXIT_FAILED, EXIT_HUNG, EXIT_USAGE};
 
     fn restarts(max_restarts: u32) -> Restarts {
@@ -97,9 +96,10 @@ mod tests {
     #[test]
     fn a_further_checkpoint_makes_the_count_new_but_the_same_one_does_not() {
         let mut restarts = restarts(1);
-        assert_eq!(pause(restarts.after(EXIT_FAILED, Some((0, 100)))), Some(5));
-        assert_eq!(pause(restarts.after(EXIT_HUNG, Some((1, 50)))), Some(5));
-        assert_eq!(pause(restarts.after(EXIT_FAILED, Some((1, 50)))), None);
+        let at = |stage, step| Some(SafeCheckpoint { stage, step });
+        assert_eq!(pause(restarts.after(EXIT_FAILED, at(Stage::Tokenizer, 100))), Some(5));
+        assert_eq!(pause(restarts.after(EXIT_HUNG, at(Stage::Diffusion, 50))), Some(5));
+        assert_eq!(pause(restarts.after(EXIT_FAILED, at(Stage::Diffusion, 50))), None);
     }
 
     #[test]

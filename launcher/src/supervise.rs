@@ -9,7 +9,7 @@ use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, EXIT_USAGE, H
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::child::EXIT_NOT_STARTED;
@@ -29,13 +29,13 @@ pub enum Event {
     Report(crate::report::Report),
 }
 
-/// Sends the signals that this process gets from now on as events: SIGTERM, SIGINT, and SIGUSR1, which Slurm sends
-/// before a time limit or a pre-emption, and which mpirun passes on to its ranks without ending them itself.
+/// Sends the signals that this process gets from now on as events: SIGTERM, SIGINT, and SIGUSR1 and SIGUSR2, which Slurm
+/// sends before a time limit or a pre-emption, and which mpirun passes on to its ranks without ending them itself.
 ///
 /// # Errors
 /// [`LaunchError::Usage`] if the handlers cannot be installed.
 pub fn signals(to: Sender<Event>) -> Result<(), LaunchError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGCHLD])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGCHLD])
         .map_err(|e| LaunchError::usage(format!("cannot handle signals: {e}")))?;
     std::thread::spawn(move || {
         for number in signals.forever() {
@@ -88,7 +88,7 @@ pub enum Ending {
 }
 
 /// Watches `child` until it has ended. The first request to stop is passed on as SIGTERM, once; `grace` later it is killed.
-/// Every heartbeat goes to `watch` and then to `told`; a signal that stops it without ending it (SIGSTOP, a debugger's) goes
+/// The signal that asked is told to `asked_by`. Every heartbeat goes to `watch` and then to `told`; a signal that stops it without ending it (SIGSTOP, a debugger's) goes
 /// to `stopped`, since all other ranks will wait for this one. Returns how it ended, and whether it had been asked to stop.
 ///
 /// # Errors
@@ -100,6 +100,7 @@ pub fn supervise(
     grace: Duration,
     mut told: impl FnMut(&Watch),
     mut stopped: impl FnMut(Signal, &Watch),
+    mut asked_by: impl FnMut(Signal),
 ) -> std::io::Result<(Ending, bool)> {
     /// How often the parent is looked at; nothing wakes us when it ends.
     const TICK: Duration = Duration::from_millis(250);
@@ -141,9 +142,10 @@ pub fn supervise(
                 watch.beat(beat, Instant::now());
                 told(watch);
             }
-            Ok(Event::Stop(_)) if asked.is_none() => {
+            Ok(Event::Stop(by)) if asked.is_none() => {
                 asked = Some(Instant::now());
                 signal(child, Signal::SIGTERM);
+                asked_by(by);
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             // The senders live as long as the process; should they not, deadlines still hold.

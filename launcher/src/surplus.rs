@@ -10,7 +10,7 @@ use defusion_config::protocol::{COLOR_SURPLUS, EXIT_DONE, EXIT_FAILED};
 use mpi::collective::CommunicatorCollectives;
 use mpi::topology::{Color, Communicator};
 use nix::unistd::getppid;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::error::LaunchError;
 
@@ -25,7 +25,7 @@ const NAP: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`LaunchError::Usage`] if MPI cannot be initialised, or signals cannot be handled.
 pub fn wait() -> Result<i32, LaunchError> {
-    for signal in [SIGTERM, SIGINT, SIGUSR1] {
+    for signal in [SIGTERM, SIGINT, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
             .map_err(|e| LaunchError::usage(format!("cannot handle signals: {e}")))?;
     }

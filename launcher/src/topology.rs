@@ -43,7 +43,8 @@ pub enum Duty {
 impl Place {
     /// Reads the place from the environment; `None` outside MPI.
     ///
-    /// A Slurm batch script has `SLURM_PROCID` as well, but neither a step nor PMI, and is outside.
+    /// A Slurm batch script has `SLURM_PROCID` as well, but neither a step nor PMI, and is outside. So is the shell that
+    /// `srun --pty` gives, which has all three.
     ///
     /// # Errors
     /// [`LaunchError::Usage`] if a variable is missing or is no number.
@@ -63,6 +64,8 @@ impl Place {
                 local_rank: number("OMPI_COMM_WORLD_LOCAL_RANK")?,
                 local_size: number("OMPI_COMM_WORLD_LOCAL_SIZE")?,
             }
+        } else if has("SLURM_PTY_PORT") && get("SLURM_STEP_NUM_TASKS").is_some_and(|tasks| tasks == "1") {
+            return Ok(None);
         } else if has("SLURM_PROCID") && has("SLURM_STEP_ID") && (has("PMIX_RANK") || has("PMI_RANK")) {
             let per_node = get("SLURM_STEP_TASKS_PER_NODE").unwrap_or_default();
             let local_size = slurm_tasks_on(&per_node, number("SLURM_NODEID")?).ok_or_else(|| {
@@ -103,7 +106,14 @@ impl Place {
     /// so.
     pub fn duty(&self, cluster: &Cluster) -> Result<Duty, LaunchError> {
         let (workers, world) = (cluster.workers_per_node, cluster.world_size());
-        let hint = "start more ranks, or change cluster.nodes and cluster.workers_per_node";
+        let hint = match self.starter {
+            Starter::Slurm => {
+                "start more ranks, or change cluster.nodes and cluster.workers_per_node. That srun started me is what \
+                 SLURM_STEP_ID and PMIX_RANK or PMI_RANK say; if they are left over: \
+                 unset SLURM_STEP_ID PMIX_RANK PMI_RANK"
+            }
+            _ => "start more ranks, or change cluster.nodes and cluster.workers_per_node",
+        };
         if self.size < world {
             return Err(LaunchError::usage(format!(
                 "{} ranks were started, but the config needs {world} workers ({} nodes x {workers}): {hint}",
@@ -210,6 +220,8 @@ mod tests {
     fn a_shell_and_a_slurm_batch_script_are_outside() {
         assert_eq!(place(&[]).unwrap(), None);
         assert_eq!(place(&[("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0"), ("SLURM_JOB_ID", "7")]).unwrap(), None);
+        let pty = [("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "0"), ("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
+        assert_eq!(place(&[&pty[..], &[("SLURM_PTY_PORT", "40001")]].concat()).unwrap(), None);
     }
 
     #[test]
@@ -232,6 +244,8 @@ mod tests {
         assert_eq!(at(1, 4, 1, 4).duty(&cluster(1, 2)).unwrap(), Duty::Work);
         assert_eq!(at(2, 4, 2, 4).duty(&cluster(1, 2)).unwrap(), Duty::Wait);
         let few = at(0, 2, 0, 2);
+        let in_a_step = Place { starter: Starter::Slurm, ..few.clone() };
+        assert!(in_a_step.duty(&cluster(1, 8)).unwrap_err().to_string().contains("unset SLURM_STEP_ID"));
         assert!(few.duty(&cluster(1, 8)).unwrap_err().to_string().contains("2 ranks were started"));
         assert!(few.speaks(&cluster(1, 8)) && !at(1, 2, 1, 2).speaks(&cluster(1, 8)));
         let crowded = at(0, 16, 0, 16);

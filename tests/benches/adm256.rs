@@ -5,13 +5,13 @@ use std::error::Error;
 use std::time::Instant;
 
 use clap::Parser;
-use defusion_config::{Adam, Precision, StepOptions, UnetArch, size};
-use defusion_torch::autocast;
+use defusion_config::{Adam, Arithmetic, StepOptions, UnetArch};
+use defusion_footprint as footprint;
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::unet::{Conditions, Unet};
-use defusion_trainer::stage::{Clock, Engine, EngineOptions};
-use defusion_trainer::torch;
 use defusion_parallel::ProcessGroup;
+use defusion_torch::autocast;
+use defusion_trainer::stage::{Clock, Engine, EngineOptions};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         activation_gib: args.activation_gib,
         ..StepOptions::default()
     };
-    let forward = ForwardOptions::recomputing(size::recompute_below(&size::unet(&arch, 256), &step, 1));
+    let forward = ForwardOptions::recomputing(footprint::recompute_below(&footprint::unet(&arch, 256), &step, 1));
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
     let options = EngineOptions { adam: &adam, step: &step, ema_decay: Some(0.9999) };
     let mut engine = Engine::new("", vars, &ProcessGroup::solo(Device::Cpu), &options)?;
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut clock = Clock::start();
         engine.begin_step()?;
         let predicted =
-            autocast(Device::Cpu, Precision::Bf16, || unet.forward(&x, &t, &Conditions::default(), &forward))?;
+            autocast(Device::Cpu, Arithmetic::Bf16, || unet.forward(&x, &t, &Conditions::default(), &forward))?;
         let loss = (&eps - predicted.narrow(1, 0, 3).to_kind(Kind::Float)).square().mean(Kind::Float);
         engine.backward(&loss, true, &mut clock)?;
         let update = engine.update(i, 1e-4, 1.0, &mut clock)?;

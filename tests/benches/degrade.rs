@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use defusion_config::{Degradation, Grounds, RemoteCache, Resolved, Severity, Stage, Synthesis};
-use defusion_imaging::ground::{Element, Pool};
 use defusion_dataloader::loader::Loader;
-use defusion_dataloader::shard::DatasetReader;
 use defusion_dataloader::prepare;
+use defusion_dataloader::shard::DatasetReader;
+use defusion_imaging::ground::{Element, Pool};
 use defusion_imaging::{Image, Rng, degrade, instruction};
 
 /// Chains that other libraries have too.

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
-use defusion_config::{Adam, Cluster, Precision, StepOptions, UnetArch};
-use defusion_torch::autocast;
+use defusion_config::{Adam, Arithmetic, Cluster, StepOptions, UnetArch};
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::unet::{Conditions, Unet};
-use defusion_trainer::stage::{Clock, Engine, EngineOptions, Times};
-use defusion_parallel::ProcessGroup;
 use defusion_model::weights;
+use defusion_parallel::ProcessGroup;
+use defusion_torch::autocast;
+use defusion_trainer::stage::{Clock, Engine, EngineOptions, Times};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -22,7 +22,7 @@ use tch::{Device, Kind, Tensor};
 struct Args {
     /// Arithmetic.
     #[arg(long, value_parser = precision, default_value = "bf16")]
-    precision: Precision,
+    precision: Arithmetic,
     /// Ranks under mpirun; 1: no MPI.
     #[arg(long, default_value_t = 1)]
     ranks: u32,
@@ -40,7 +40,7 @@ struct Args {
     weights: Option<PathBuf>,
 }
 
-fn precision(text: &str) -> Result<Precision, String> {
+fn precision(text: &str) -> Result<Arithmetic, String> {
     serde_json::from_value(text.into()).map_err(|e| e.to_string())
 }
 
@@ -109,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let parameters: usize = vars.trainable_variables().iter().map(Tensor::numel).sum();
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
-    let step = StepOptions { precision: args.precision, bucket_mib: args.bucket_mib, ..StepOptions::default() };
+    let step = StepOptions { precision: args.precision.into(), bucket_mib: args.bucket_mib, ..StepOptions::default() };
     let options = EngineOptions { adam: &adam, step: &step, ema_decay: Some(0.9999) };
     let mut engine = Engine::new("", vars, &workers, &options)?;
     let forward = ForwardOptions::recomputing(0);

@@ -2,8 +2,8 @@
 //!
 //! The tests beside this crate drive `defusion` and `defusion-launch` as a user would, in processes of their own.
 
-
 pub mod processes;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

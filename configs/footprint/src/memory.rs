@@ -35,7 +35,8 @@ impl Memory {
 
 const CUDA_CONTEXT: u64 = 3 << 29;
 
-/// Estimates one worker's memory in `stage`.
+/// Estimates one worker's memory in `stage`. A precision of `auto`, which a run has settled before it needs memory, counts
+/// as the larger of both.
 pub fn memory(config: &Config, stage: Stage) -> Memory {
     let (model, size) = (&config.model, config.data.grounds.size);
     let context = if config.cluster.device == defusion_config::Device::Cuda { CUDA_CONTEXT } else { 0 };
@@ -76,7 +77,7 @@ fn parts(trained: u64, frozen: u64, averaged: u64, step: &StepOptions) -> Memory
         gradients: 4 * trained,
         optimizer: 8 * trained,
         average: 4 * averaged,
-        casts: if step.precision == Precision::Bf16 { 2 * trained } else { 0 },
+        casts: if step.precision == Precision::Fp32 { 0 } else { 2 * trained },
         activations: 0,
         workspace: 0,
     }
@@ -95,7 +96,7 @@ fn kept(net: &Network, step: &StepOptions, micro: u64) -> u64 {
 /// Returns the bytes kept for one sample if blocks with inputs narrower than `width` are recomputed.
 fn kept_below(net: &Network, precision: Precision, width: u64) -> u64 {
     let low = match precision {
-        Precision::Fp32 => 4,
+        Precision::Fp32 | Precision::Auto => 4,
         Precision::Bf16 => 2,
     };
     let (recomputed, whole): (Vec<&Block>, Vec<&Block>) = net.blocks.iter().partition(|block| block.width < width);
@@ -141,9 +142,9 @@ pub fn recompute_below_in(config: &Config, stage: Stage) -> u64 {
     recompute_below(&net, step, micro)
 }
 
-/// Returns the number of samples that a worker computes at a time.
+/// Returns the number of samples that a worker computes at a time; of the largest share, if they are uneven.
 fn micro_batch(config: &Config, global_batch: u64, step: &StepOptions) -> u64 {
-    global_batch / (u64::from(config.cluster.world_size()) * u64::from(step.accumulation)).max(1)
+    global_batch.div_ceil((u64::from(config.cluster.world_size()) * u64::from(step.accumulation)).max(1))
 }
 
 /// Number of parameters of VGG16's convolutions, whose maps LPIPS compares.

@@ -160,7 +160,7 @@ fn recomputing_blocks_keeps_at_least_their_inputs() {
     assert!(of(&net.kept_outside_blocks) + inputs + largest < of(&net.kept));
     let config = recipe("a100x8.yaml", &[]);
     assert_eq!(config.diffusion.step.activation_checkpointing, ActivationCheckpointing::None);
-    assert_eq!(config.diffusion.step.precision, Precision::Bf16);
+    assert_eq!(config.diffusion.step.precision, Precision::Auto);
 }
 
 #[test]

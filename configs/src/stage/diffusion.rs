@@ -16,6 +16,20 @@ pub enum BetaSchedule {
     Cosine,
 }
 
+/// What the U-Net is trained to predict of `y_t = sqrt(alphas_cumprod) y_0 + sqrt(1 - alphas_cumprod) eps`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Prediction {
+    /// The noise (paper, equation 11; DDPM). At much noise an error in it is a large one in y_0: meant for networks that
+    /// start from pretrained weights.
+    #[default]
+    Eps,
+    /// `sqrt(alphas_cumprod) eps - sqrt(1 - alphas_cumprod) y_0` (Salimans and Ho 2022).
+    V,
+    /// The degradation y_0 itself.
+    Y0,
+}
+
 /// How images are restored in validation, evaluation and `defusion restore`: DDIM over explicit timesteps. The paper takes
 /// four and states neither which nor eta.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +84,14 @@ pub struct DiffusionStage {
     pub timesteps: i64,
     /// The noise schedule.
     pub schedule: BetaSchedule,
+    /// What the U-Net predicts (paper, equation 11: the noise).
+    #[serde(skip_serializing_if = "is_default")]
+    pub prediction: Prediction,
+    /// Min-SNR loss weighting (Hang et al. 2023, section 3.4: 5): timesteps whose signal-to-noise ratio in power is above
+    /// this weigh as if it were this. 0: every timestep weighs alike in the error of what is predicted.
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_snr_gamma: f64,
     /// How images are restored.
     pub sampler: Sampler,
     /// File to start from: one of `defusion export`, with bridge and adapter, or safetensors with guided-diffusion's names,
@@ -91,9 +113,16 @@ impl Default for DiffusionStage {
             ema_decay: 0.9999,
             timesteps: 1000,
             schedule: BetaSchedule::Linear,
+            prediction: Prediction::Eps,
+            min_snr_gamma: 0.0,
             sampler: Sampler::default(),
             pretrained: None,
             step: StepOptions::default(),
         }
     }
+}
+
+/// Keys that came later are left out of the digest while they have their default: runs from before go on.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

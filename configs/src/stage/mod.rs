@@ -1,13 +1,15 @@
 //! The two training stages.
 
 mod diffusion;
+mod precision;
 mod step;
 mod tokenizer;
 
 use serde::{Deserialize, Serialize};
 
-pub use diffusion::{BetaSchedule, DiffusionStage, Sampler};
-pub use step::{ActivationCheckpointing, Adam, LearningRate, Precision, StepOptions};
+pub use diffusion::{BetaSchedule, DiffusionStage, Prediction, Sampler};
+pub use precision::{Arithmetic, ParsePrecisionError, Precision};
+pub use step::{ActivationCheckpointing, Adam, LearningRate, StepOptions};
 pub use tokenizer::{CodebookLoss, TokenizerStage};
 
 /// Which of the two stages.
@@ -21,6 +23,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Both stages, in their order.
+    pub const BOTH: [Self; 2] = [Self::Tokenizer, Self::Diffusion];
+
     /// Returns `tokenizer` or `diffusion`.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,15 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Arithmetic of forward and backward. Weights, gradients and optimizer state are float32 always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// float32 throughout.
-    Fp32,
-    /// bfloat16 autocast.
-    Bf16,
-}
+use super::precision::Precision;
 
 /// What is recomputed in backward instead of kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +48,7 @@ impl Default for StepOptions {
     fn default() -> Self {
         Self {
             accumulation: 1,
-            precision: Precision::Bf16,
+            precision: Precision::Auto,
             channels_last: true,
             activation_checkpointing: ActivationCheckpointing::None,
             activation_gib: None,

@@ -50,9 +50,10 @@ pub struct TokenizerStage {
     /// Weight of the adversarial loss, before its adaptive factor (paper and taming-transformers: 0.8).
     #[schemars(range(min = 0))]
     pub adversarial_weight: f64,
-    /// First step with the adversarial loss and the discriminator's training (taming-transformers' value for data of one's
-    /// own).
-    pub disc_start: u64,
+    /// First step with the adversarial loss and the discriminator's training. Unset: 0 if the discriminator comes with
+    /// `pretrained`, else 10,000 (taming-transformers' value for data of one's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disc_start: Option<u64>,
     /// Decay of the weights' moving average, which the second stage uses.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub ema_decay: f64,
@@ -78,10 +79,20 @@ impl Default for TokenizerStage {
             codebook_weight: 1.0,
             codebook_loss: CodebookLoss::Legacy,
             adversarial_weight: 0.8,
-            disc_start: 10_000,
+            disc_start: None,
             ema_decay: 0.999,
             pretrained: None,
             step: StepOptions::default(),
         }
+    }
+}
+
+impl TokenizerStage {
+    /// `disc_start` of a recipe that does not say, for a fresh discriminator; digests have it too.
+    pub(crate) const DISC_START: u64 = 10_000;
+
+    /// Returns the first step with the adversarial loss, given whether the discriminator was imported.
+    pub fn adversarial_from(&self, imported: bool) -> u64 {
+        self.disc_start.unwrap_or(if imported { 0 } else { Self::DISC_START })
     }
 }

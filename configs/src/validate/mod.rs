@@ -8,12 +8,8 @@ mod data;
 mod model;
 mod stages;
 
-use std::borrow::Cow;
-
+use crate::schema::Problem;
 use crate::{Config, schema};
-
-/// A dotted key, and what is wrong with its value and what to do.
-pub(crate) type Problem = (Cow<'static, str>, String);
 
 macro_rules! ensure {
     ($ok:expr, $key:expr, $($message:tt)*) => {

@@ -30,11 +30,13 @@ fn both(
     step: &StepOptions,
     world: u64,
 ) -> Result<(), Problem> {
+    // With one micro-batch the workers' shares may be uneven, or empty; a stage that is skipped has none.
     let accumulation = step.accumulation;
     ensure!(
-        global_batch.is_multiple_of(world * u64::from(accumulation)),
+        accumulation == 1 || iterations == 0 || global_batch.is_multiple_of(world * u64::from(accumulation)),
         format!("{stage}.global_batch"),
-        "{global_batch} does not divide over {world} workers with accumulation {accumulation}"
+        "{global_batch} does not divide over {world} workers with accumulation {accumulation}: \
+         set {stage}.step.accumulation=1, with which any batch divides, or another number of workers"
     );
     ensure!(
         lr.min.is_none_or(|min| min <= lr.base),

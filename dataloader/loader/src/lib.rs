@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod fingerprint;
 pub mod loader;
 mod ordered;
 pub mod plan;

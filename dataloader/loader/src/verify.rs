@@ -1,18 +1,17 @@
 //! Checking every byte of a prepared dataset.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use defusion_config::RemoteCache;
 use defusion_datasets::ShardEntry;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::ordered::ordered_map;
 use crate::shard::{BlobReader, FormatError, ShardError, ShardFile, read_manifest};
-use defusion_storage::Store;
+use defusion_storage::{Store, StoreError};
 
 /// What was checked of a dataset, and what is wrong.
 #[derive(Clone, Debug)]
@@ -27,8 +26,10 @@ pub struct Verified {
     pub rows: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// One error for each shard that is not.
+    /// One error for each shard that is damaged or missing.
     pub problems: Vec<ShardError>,
+    /// One error for each shard that could not be read, so that nothing is known of it.
+    pub unread: Vec<ShardError>,
 }
 
 impl std::fmt::Display for Verified {
@@ -39,7 +40,7 @@ impl std::fmt::Display for Verified {
             "{} in {}: {} shards with {} pairs, {mib:.1} MiB, are sound",
             self.dataset, self.url, self.shards, self.rows
         )?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
+        self.problems.iter().chain(&self.unread).try_for_each(|problem| writeln!(f, "  {problem}"))
     }
 }
 
@@ -50,7 +51,7 @@ impl std::fmt::Display for Verified {
 ///
 /// # Errors
 /// [`ShardError::NotPrepared`], [`ShardError::Manifest`], [`ShardError::Store`], [`ShardError::Cache`]. What is wrong with
-/// shards is in [`Verified::problems`].
+/// shards is in [`Verified::problems`] and [`Verified::unread`].
 pub fn verify(url: &str, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified, ShardError> {
     let store = Store::open(url)?;
     let manifest = read_manifest(&store)?;
@@ -66,6 +67,7 @@ pub fn verify(url: &str, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -
         rows: 0,
         bytes: 0,
         problems: Vec::new(),
+        unread: Vec::new(),
     };
     let done = AtomicU64::new(0);
     let each = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
@@ -82,7 +84,8 @@ pub fn verify(url: &str, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -
                     verified.rows += entry.rows;
                     verified.bytes += entry.bytes;
                 }
-                Err(problem) => verified.problems.push(problem),
+                Err(problem) if problem.is_damage() => verified.problems.push(problem),
+                Err(problem) => verified.unread.push(problem),
             }
             Ok(())
         });
@@ -99,8 +102,7 @@ pub fn digests(url: &str, part: usize, parts: usize) -> Result<(), ShardError> {
     let store = Store::open(url)?;
     let Some(dir) = store.local_path() else { return Ok(()) };
     for entry in read_manifest(&store)?.shards.iter().skip(part).step_by(parts.max(1)) {
-        let failed = |source| ShardError::shard(store.url_of(&entry.file), source);
-        digest(&dir.join(&entry.file), entry).map_err(failed)?;
+        digest(&dir.join(&entry.file), &store.url_of(&entry.file), entry)?;
     }
     Ok(())
 }
@@ -116,7 +118,7 @@ fn check(
     match (store.local_path(), scratch) {
         (Some(dir), _) => {
             let path = dir.join(&entry.file);
-            digest(&path, entry).map_err(failed)?;
+            digest(&path, &shown, entry)?;
             decode(&path, &shown, entry, each)
         }
         (None, Some(scratch)) => {
@@ -130,23 +132,29 @@ fn check(
     }
 }
 
-fn digest(path: &Path, entry: &ShardEntry) -> Result<(), FormatError> {
-    let mut file = File::open(path)?;
-    let bytes = file.metadata()?.len();
+fn digest(path: &Path, shown: &str, entry: &ShardEntry) -> Result<(), ShardError> {
+    let different = |is: String, wanted: String| ShardError::shard(shown, FormatError::Manifest(is, wanted));
+    // A file that cannot be read is not damaged.
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::NotFound => StoreError::NotFound { url: shown.to_owned() },
+        _ => StoreError::Failed { url: shown.to_owned(), action: "read", message: e.to_string() },
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
     if bytes != entry.bytes {
-        return Err(FormatError::Manifest(format!("has {bytes} bytes"), entry.bytes.to_string()));
+        return Err(different(format!("has {bytes} bytes"), entry.bytes.to_string()));
     }
     let mut sha = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        match file.read(&mut buffer)? {
+        match file.read(&mut buffer).map_err(failed)? {
             0 => break,
             n => sha.update(&buffer[..n]),
         }
     }
     match hex::encode(sha.finalize()) {
         sha256 if sha256 == entry.sha256 => Ok(()),
-        sha256 => Err(FormatError::Manifest(format!("has sha256 {sha256}"), entry.sha256.clone())),
+        sha256 => Err(different(format!("has sha256 {sha256}"), entry.sha256.clone())),
     }
 }
 
@@ -181,8 +189,7 @@ impl Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("defusion-verify-{}-{n}", std::process::id()));
-        let config = RemoteCache { dir: Some(dir.display().to_string()), max_gib: f64::MAX };
-        Ok(Self { cache: Cache::open(&config)?, dir })
+        Ok(Self { cache: Cache::at(dir.clone(), f64::MAX, "TMPDIR")?, dir })
     }
 }
 

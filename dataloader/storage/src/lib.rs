@@ -7,7 +7,8 @@
 //! - What may pass (network, server, rights that are being renewed) is tried again, as [`Retry`] says.
 //! - Large objects go up and come down in parts, several at once, so that a request stays within the client's time limit.
 //! - Of several that create one object, exactly one wins ([`Store::put_new`]).
-//! - Errors name URL, action and cause, and never hold credentials, which come from the environment alone.
+//! - Errors name URL, action and cause, and never hold credentials, which come from the environment alone: variables,
+//!   roles, an AWS profile.
 //!
 //! All requests run on one tokio runtime, which belongs to the process and starts with the first of them. Every method
 //! blocks and may be called from any thread, those of a tokio runtime included.
@@ -29,6 +30,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod advice;
+mod aws_profile;
 mod conditional;
 mod delete;
 mod digest;
@@ -36,15 +39,18 @@ mod error;
 mod listing;
 mod local;
 mod location;
+mod path;
 mod pieces;
 mod read;
 mod redact;
+mod remote;
 mod retry;
 mod runtime;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod upload;
+mod whole;
 
 pub use conditional::Version;
 pub use digest::{Digester, sha256_hex};

@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::http::HttpBuilder;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreScheme};
-use url::{Position, Url};
+use url::Url;
 
 use crate::redact::redact;
+use crate::{path, remote};
 
 /// A folder that has been located; nothing is read or written yet.
 #[derive(Clone)]
@@ -57,10 +54,10 @@ impl LocationError {
 }
 
 impl Location {
-    /// Locates `url`: a plain path (relative to the working directory), `file://`, `s3://`, `gs://`, `az://` or
+    /// Locates `url`: a plain path (relative to the working directory, or to the home folder after `~/`), `file://`, `s3://`, `gs://`, `az://` or
     /// `abfs(s)://`, `http(s)://`, or `memory://NAME/`, which means the same store throughout a process. Credentials and
-    /// endpoints come from the environment's standard variables and chains (`AWS_*`, `GOOGLE_*`, `AZURE_*`, instance
-    /// roles), never from the URL.
+    /// endpoints come from the environment's standard variables and chains (`AWS_*` and AWS profiles, `GOOGLE_*`, `AZURE_*`,
+    /// instance roles), never from the URL.
     ///
     /// # Errors
     /// [`LocationError`] for an empty or unknown URL, one with credentials, options or a fragment (`#`), or one that lacks
@@ -71,7 +68,7 @@ impl Location {
             return Err(error("the path is empty".into()));
         }
         if !url.contains("://") {
-            return Ok(Self::Local(absolute(Path::new(url)).map_err(|e| error(e.to_string()))?));
+            return Ok(Self::Local(path::plain(url).map_err(error)?));
         }
         let parsed = Url::parse(url).map_err(|e| error(e.to_string()))?;
         // abfss://CONTAINER@ACCOUNT.host/: a name, not a secret.
@@ -87,7 +84,7 @@ impl Location {
         match parsed.scheme() {
             "file" => {
                 let path = parsed.to_file_path().map_err(|()| error("expected file:///absolute/path".into()))?;
-                Ok(Self::Local(absolute(&path).map_err(|e| error(e.to_string()))?))
+                Ok(Self::Local(path::absolute(&path).map_err(|e| error(e.to_string()))?))
             }
             "memory" => {
                 let name = parsed.host_str().unwrap_or_default().to_owned();
@@ -95,52 +92,16 @@ impl Location {
                 let prefix = object_store::path::Path::from_url_path(parsed.path());
                 Ok(Self::Remote { store, prefix: prefix.map_err(|e| error(e.to_string()))? })
             }
-            _ => remote(&parsed).map_err(|e| error(e.to_string())),
+            _ => {
+                let (store, prefix) = remote::open(&parsed).map_err(error)?;
+                Ok(Self::Remote { store, prefix })
+            }
         }
     }
 }
 
 /// Stores behind `memory://NAME/`.
 static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
-
-fn remote(url: &Url) -> Result<Location, object_store::Error> {
-    // The clients have no TLS of their own choice. An error only says that the process has chosen one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (scheme, prefix) = ObjectStoreScheme::parse(url)?;
-    // Each builder reads its own variables only: a stray TOKEN or BUCKET in the environment means nothing here.
-    let store: Arc<dyn ObjectStore> = match scheme {
-        ObjectStoreScheme::AmazonS3 => Arc::new(AmazonS3Builder::from_env().with_url(url.as_str()).build()?),
-        ObjectStoreScheme::GoogleCloudStorage => {
-            Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build()?)
-        }
-        ObjectStoreScheme::MicrosoftAzure => {
-            Arc::new(MicrosoftAzureBuilder::from_env().with_url(url.as_str()).build()?)
-        }
-        ObjectStoreScheme::Http => {
-            let options = ClientOptions::new().with_allow_http(url.scheme() == "http");
-            Arc::new(HttpBuilder::new().with_url(&url[..Position::BeforePath]).with_client_options(options).build()?)
-        }
-        other => {
-            let source = format!("{other:?} is none of file, s3, gs, az, http and memory").into();
-            return Err(object_store::Error::NotSupported { source });
-        }
-    };
-    Ok(Location::Remote { store, prefix })
-}
-
-/// `path`, absolute and without `.` and `..`; what exists of it is resolved as the system does, links included.
-fn absolute(path: &Path) -> std::io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let existing = path.ancestors().find_map(|a| Some((a, a.canonicalize().ok()?)));
-    let Some((existing, mut resolved)) = existing else { return Ok(path) };
-    for component in path.strip_prefix(existing).unwrap_or(&path).components() {
-        match component {
-            Component::ParentDir => drop(resolved.pop()),
-            component => resolved.push(component),
-        }
-    }
-    Ok(resolved)
-}
 
 /// The folder `name` below `url`.
 pub fn join(url: &str, name: &str) -> String {
@@ -149,6 +110,8 @@ pub fn join(url: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::runtime::{self, Request, RuntimeError};
+use crate::whole::Whole;
 use crate::{Store, StoreError};
 
 /// Bytes of a piece.
@@ -16,7 +17,6 @@ const PIECE: u64 = 8 << 20;
 const IN_FLIGHT: usize = 4;
 
 /// The pieces of an object. Dropping it ends the requests.
-#[derive(Debug)]
 pub struct Pieces {
     store: Store,
     name: String,
@@ -25,10 +25,15 @@ pub struct Pieces {
     next: u64,
     bytes: u64,
     under_way: VecDeque<(Range<u64>, Request<object_store::Result<Bytes>>)>,
+    /// Bytes handed out.
+    given: u64,
+    /// The whole object, if the store gives no parts of one.
+    whole: Option<Whole>,
 }
 
 impl Store {
-    /// The first `bytes` bytes of an object, in pieces of 8 MiB. Of an object that is shorter, less comes.
+    /// The first `bytes` bytes of an object, in pieces of 8 MiB at most. Of an object that is shorter, less comes. From a store
+    /// that gives no parts of objects, as a plain web server, they come in one request.
     ///
     /// # Errors
     /// [`StoreError`] if no request can be started at all; those of the requests come with the pieces.
@@ -41,6 +46,8 @@ impl Store {
             next: 0,
             bytes,
             under_way: VecDeque::with_capacity(IN_FLIGHT),
+            given: 0,
+            whole: None,
         };
         pieces.start().map_err(|e| self.failed(name, "read", e.to_string()))?;
         Ok(pieces)
@@ -82,6 +89,22 @@ impl Pieces {
     fn finish(&mut self) {
         self.next = self.bytes;
         self.under_way.clear();
+        self.whole = None;
+    }
+
+    /// Waits for the next bytes of an object that is read whole.
+    fn next_of_whole(&mut self) -> Option<Result<Bytes, StoreError>> {
+        let wanted = self.bytes - self.given;
+        let piece = match self.whole.as_mut()?.next() {
+            Ok(None) => return None,
+            Ok(Some(bytes)) => Ok(bytes.slice(..bytes.len().min(usize::try_from(wanted).unwrap_or(usize::MAX)))),
+            Err(error) => Err(error),
+        };
+        self.given += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if piece.is_err() || self.given >= self.bytes {
+            self.finish();
+        }
+        Some(piece)
     }
 }
 
@@ -90,6 +113,9 @@ impl Iterator for Pieces {
 
     /// Waits for the next piece, and asks again for one that failed, as the store's retries say.
     fn next(&mut self) -> Option<Self::Item> {
+        if self.whole.is_some() {
+            return self.next_of_whole();
+        }
         let (range, request) = self.under_way.pop_front()?;
         let mut request = Some(request);
         let store = &self.store;
@@ -100,6 +126,12 @@ impl Iterator for Pieces {
                 store.once(&self.name, "read", async move { inner.get_range(&path, range).await })
             }
         });
+        if let (0, Err(StoreError::Unsupported { .. })) = (self.given, &piece) {
+            self.finish();
+            self.whole = Some(Whole::new(&self.store, &self.name));
+            return self.next_of_whole();
+        }
+        self.given += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if piece.as_ref().map_or(true, |piece| (piece.len() as u64) < range.end - range.start) {
             self.finish();
         } else if let Err(error) = self.start() {

@@ -8,6 +8,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore};
 
+use crate::advice::with_advice;
 use crate::error::StoreError;
 use crate::local;
 use crate::location::{Location, LocationError};
@@ -164,8 +165,16 @@ impl Store {
             Ok(Err(error)) => error,
             Err(error) => return Err(self.failed(name, action, error.to_string())),
         };
-        let (url, message) = (self.url_of(name), describe(&error));
+        let (url, message) = (self.url_of(name), with_advice(describe(&error)));
         Err(match error {
+            Error::NotFound { .. } if message.contains("NoSuchBucket") => {
+                StoreError::Url { url, message: "there is no such bucket at the endpoint".into() }
+            }
+            Error::Generic { .. } if message.contains("non-partial response") => StoreError::Unsupported {
+                url,
+                action,
+                message: "its server gives no parts of files (HTTP ranges)".into(),
+            },
             Error::NotFound { .. } => StoreError::NotFound { url },
             Error::AlreadyExists { .. } => StoreError::AlreadyExists { url },
             Error::Precondition { .. } => StoreError::Changed { url },
@@ -180,6 +189,6 @@ impl Store {
     }
 
     pub(crate) fn failed(&self, name: &str, action: &'static str, message: String) -> StoreError {
-        StoreError::Failed { url: self.url_of(name), action, message }
+        StoreError::Failed { url: self.url_of(name), action, message: with_advice(message) }
     }
 }

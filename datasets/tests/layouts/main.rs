@@ -1,6 +1,7 @@
 //! Every descriptor against a small tree in the dataset's published layout, made of real image files.
 
 mod camera;
+mod passed_over;
 mod weather;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,8 @@
 //!
 //! `mpirun` binds a rank to one core by default, and a worker would inherit that and compute on one core whatever its
 //! number of threads. So the binding is looked at, kept if it gives a worker the cores it is meant to have, and
-//! replaced if it does not. What the user said (`taskset`, `srun --cpus-per-task`, a container) is never widened.
+//! replaced if it does not, by as many as mpirun itself was given. What the user said about all of them (`taskset mpirun`,
+//! `srun --cpus-per-task`, a container) is never widened.
 
 mod list;
 
@@ -22,6 +23,8 @@ pub enum Binding {
     ByMpirun,
     /// srun chose for this rank alone, as its user said.
     BySrun,
+    /// Something between mpirun and this rank chose and said nothing: Open MPI 5, Intel MPI, a `taskset` of each rank.
+    Unsaid,
 }
 
 /// What this process found on its node.
@@ -35,16 +38,23 @@ pub struct Node {
     pub cores: Vec<CpuList>,
     /// How many CPUs' worth of time the container grants; at least 1.
     pub quota: usize,
+    /// Number of CPUs that run on this host, whoever may use them.
+    pub online: usize,
 }
 
 impl Node {
-    /// Looks at this node. If mpirun has bound this process, that is undone: the kernel then narrows the mask of all CPUs to
-    /// those that the container (cpuset) allows, which is the only way to learn them.
-    pub fn look(binding: Binding) -> Self {
+    /// Looks at this node. If mpirun has bound this process, that is undone: it gets the CPUs that mpirun has, `starter`. If
+    /// these are not known it asks for all; the kernel narrows that to those which the container (cpuset) allows.
+    ///
+    /// Open MPI 4 says that it has bound a rank. Others do not; then it shows in that mpirun has CPUs that this process lacks.
+    pub fn look(binding: Binding, starter: Option<CpuList>) -> Self {
         let bound = CpuList::current().unwrap_or_default();
-        if binding == Binding::ByMpirun {
+        let starter = starter.filter(|starter| starter.0.is_superset(&bound.0));
+        let narrowed = binding == Binding::Shared && starter.as_ref().is_some_and(|starter| *starter != bound);
+        let binding = if narrowed { Binding::Unsaid } else { binding };
+        if matches!(binding, Binding::ByMpirun | Binding::Unsaid) {
             // Refused (seccomp): then the binding is all that is known.
-            let _ = CpuList((0..CpuSet::count()).collect()).apply();
+            let _ = starter.unwrap_or_else(|| CpuList((0..CpuSet::count()).collect())).apply();
         }
         let all = CpuList::current().unwrap_or_else(|_| bound.clone());
         let mut cores: Vec<CpuList> = Vec::new();
@@ -60,7 +70,25 @@ impl Node {
             cores.push(CpuList(core));
         }
         let quota = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { binding, bound, cores, quota }
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok().and_then(|text| text.parse().ok());
+        let online = online.map_or(all.0.len(), |online: CpuList| online.0.len());
+        Self { binding, bound, cores, quota, online }
+    }
+
+    /// Says what of this node the worker cannot use because it was bound so, or what a binding was replaced by. `None` if that
+    /// is as usual.
+    pub fn remark(&self, share: &Share) -> Option<String> {
+        let allowed: usize = self.cores.iter().map(|core| core.0.len()).sum();
+        let fewer = |what: &str, cpus: usize| format!("{what} allows {cpus} of this host's {} CPUs", self.online);
+        match self.binding {
+            Binding::Unsaid if share.cpus != self.bound => Some(format!(
+                "it was started on CPUs {}, too few for {} threads; widened to what mpirun has",
+                self.bound, share.threads
+            )),
+            Binding::BySrun if allowed < self.online => Some(fewer("srun", allowed)),
+            _ if allowed < self.online => Some(fewer("the affinity that mpirun was started with", allowed)),
+            _ => None,
+        }
     }
 
     /// Returns the share of the worker with local rank `local_rank` of `workers`. `threads` 0: as many as it has cores.
@@ -126,7 +154,8 @@ mod tests {
     /// `cores` cores of two threads each, numbered as Linux does: core k is CPUs k and k + cores.
     fn node(cores: usize, binding: Binding, bound: &str) -> Node {
         let cores: Vec<_> = (0..cores).map(|k| CpuList([k, k + cores].into())).collect();
-        Node { binding, bound: list(bound), quota: 2 * cores.len(), cores }
+        let cpus = 2 * cores.len();
+        Node { binding, bound: list(bound), quota: cpus, cores, online: cpus }
     }
 
     #[test]
@@ -162,8 +191,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_as_usual_is_remarked() {
+        let usual = node(8, Binding::Shared, "0-15");
+        assert_eq!(usual.remark(&usual.share(2, 0, 0)), None);
+        let said = node(8, Binding::ByMpirun, "0");
+        assert_eq!(said.remark(&said.share(2, 0, 0)), None);
+        let unsaid = node(8, Binding::Unsaid, "0");
+        let words = "it was started on CPUs 0, too few for 4 threads; widened to what mpirun has";
+        assert_eq!(unsaid.remark(&unsaid.share(2, 0, 0)).unwrap(), words);
+        let narrow = Node { online: 64, ..node(1, Binding::Shared, "0-1") };
+        let words = "the affinity that mpirun was started with allows 2 of this host's 64 CPUs";
+        assert_eq!(narrow.remark(&narrow.share(2, 0, 0)).unwrap(), words);
+        let srun = Node { online: 64, ..node(1, Binding::BySrun, "0-1") };
+        assert_eq!(srun.remark(&srun.share(2, 0, 0)).unwrap(), "srun allows 2 of this host's 64 CPUs");
+    }
+
+    #[test]
     fn this_machine_has_cores() {
-        let node = Node::look(Binding::Shared);
+        let node = Node::look(Binding::Shared, None);
         let cpus: usize = node.cores.iter().map(|core| core.0.len()).sum();
         assert_eq!(cpus, CpuList::current().unwrap().0.len());
         assert!(node.quota >= 1);

@@ -7,20 +7,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use defusion_config::Cluster;
-use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, Heartbeat};
+use defusion_config::protocol::{EXIT_DONE, EXIT_FAILED, EXIT_HUNG, Heartbeat, SafeCheckpoint};
 use nix::sys::signal::Signal;
 
 use crate::error::LaunchError;
 use crate::heartbeat::{Watch, stage_order};
 use crate::logs::say;
 use crate::report::{News, Report};
-use crate::restarts::Position;
 use crate::supervise::{Event, signal};
 
 /// Time that ranks have to end and to say why, before mpirun is ended over their heads.
 const MARGIN: Duration = Duration::from_secs(30);
 /// Time between asking mpirun to end and making it.
 const MPIRUN_GRACE: Duration = Duration::from_secs(10);
+
+/// A point of the run: stage (in order) and step.
+pub type Position = (u8, u64);
 
 /// What is known of one run of mpirun.
 pub struct Attempt {
@@ -29,8 +31,8 @@ pub struct Attempt {
     pub beats: BTreeMap<u32, (String, Position)>,
     /// Exit code of the first failure that was not the answer to a request to stop.
     pub failure: Option<i32>,
-    /// Furthest checkpoint reported.
-    pub checkpoint: Option<Position>,
+    /// Furthest checkpoint that a rank said is safe.
+    pub checkpoint: Option<SafeCheckpoint>,
     /// Number of requests to stop.
     pub stop_requests: u32,
     /// Whether mpirun had to be ended because no rank was heard.
@@ -53,18 +55,14 @@ impl Attempt {
     /// Takes note of a rank's report.
     pub fn take(&mut self, report: Report) {
         match report.news {
-            News::Beat { stage, phase, step } => {
-                let stage = stage.as_deref().and_then(stage_order);
-                if let Some(stage) = stage {
-                    let position = (stage, step);
-                    if phase == "checkpoint" {
-                        self.checkpoint = self.checkpoint.max(Some(position));
-                    }
-                    self.beats.insert(report.rank, (report.host, position));
+            News::Beat { stage, phase, step, checkpoint } => {
+                self.checkpoint = self.checkpoint.max(checkpoint);
+                if let Some(stage) = stage.as_deref().and_then(stage_order) {
+                    self.beats.insert(report.rank, (report.host, (stage, step)));
                 } else {
                     self.beats.entry(report.rank).or_insert((report.host, (0, 0)));
                 }
-                self.watch.beat(Heartbeat { phase, step }, Instant::now());
+                self.watch.beat(Heartbeat { phase, step, checkpoint }, Instant::now());
             }
             News::Ended { code, message, asked } => {
                 if code != EXIT_DONE && !asked && self.failure.is_none() {
@@ -154,13 +152,14 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use defusion_config::Stage;
 
     fn report(rank: u32, news: News) -> Report {
         Report { rank, host: format!("h{rank}"), news }
     }
 
-    fn beat(stage: &str, phase: &str, step: u64) -> News {
-        News::Beat { stage: Some(stage.into()), phase: phase.into(), step }
+    fn beat(stage: &str, step: u64) -> News {
+        News::Beat { stage: Some(stage.into()), phase: stage.into(), step, checkpoint: None }
     }
 
     fn attempt(reports: Vec<Report>) -> Attempt {
@@ -187,21 +186,26 @@ mod tests {
     fn a_hang_names_the_ranks_behind() {
         let hung = News::Ended { code: EXIT_HUNG, message: "hung".into(), asked: false };
         let attempt = attempt(vec![
-            report(0, beat("diffusion", "diffusion", 9)),
-            report(1, beat("tokenizer", "tokenizer", 70)),
-            report(2, beat("diffusion", "diffusion", 8)),
+            report(0, beat("diffusion", 9)),
+            report(1, beat("tokenizer", 70)),
+            report(2, beat("diffusion", 8)),
             report(0, hung),
         ]);
         assert_eq!(attempt.conclusion(Some(3)), (EXIT_HUNG, Some("furthest behind: rank 1 on h1 (step 70)".into())));
     }
 
     #[test]
-    fn checkpoints_are_positions_in_order_of_stages() {
+    fn of_all_safe_checkpoints_the_furthest_counts_in_order_of_stages() {
+        let safe = |stage, step| {
+            let (phase, checkpoint) = ("checkpoint".into(), Some(SafeCheckpoint { stage, step }));
+            News::Beat { stage: None, phase, step: 0, checkpoint }
+        };
         let attempt = attempt(vec![
-            report(0, beat("tokenizer", "checkpoint", 100)),
-            report(0, beat("diffusion", "diffusion", 7)),
-            report(0, beat("diffusion", "checkpoint", 5)),
+            report(0, safe(Stage::Tokenizer, 100)),
+            report(0, safe(Stage::Diffusion, 5)),
+            report(1, beat("diffusion", 7)),
+            report(0, safe(Stage::Tokenizer, 200)),
         ]);
-        assert_eq!(attempt.checkpoint, Some((1, 5)));
+        assert_eq!(attempt.checkpoint, Some(SafeCheckpoint { stage: Stage::Diffusion, step: 5 }));
     }
 }

@@ -14,7 +14,7 @@ use crate::logs::say;
 use crate::plan::LaunchPlan;
 use crate::restarts::{Decision, Restarts};
 use crate::supervise::{Event, channel, signals};
-use crate::{mpirun, terminal};
+use crate::{mpirun, slurm, terminal};
 use attempt::Attempt;
 use process::Mpirun;
 
@@ -31,9 +31,15 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
         return Ok(EXIT_DONE);
     }
     let program = mpirun::find()?;
-    let env: Vec<(String, String)> = std::env::vars_os()
+    let mut env: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    let leftovers = slurm::leftovers(&request.config.config.cluster, &env);
+    if let Some(leftovers) = &leftovers {
+        say(&leftovers.message);
+        env.retain(|(name, _)| !leftovers.names.contains(name));
+    }
+    let without = leftovers.map(|leftovers| leftovers.names).unwrap_or_default();
     let args = mpirun::arguments(request, terminal::announced().as_deref(), &env)?;
     let (to, events) = channel();
     signals(to.clone())?;
@@ -43,7 +49,7 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
     let mut first = true;
     loop {
         say(&mpirun::shown(&program, &args));
-        let mut mpirun = Mpirun::start(&request.launcher, &program, &args, to.clone())?;
+        let mut mpirun = Mpirun::start(&request.launcher, &program, &args, &without, to.clone())?;
         let mut attempt = Attempt::new(cluster);
         let code = attempt.watch(&mut mpirun.child, &events, Duration::from_secs(cluster.stop_grace_s))?;
         mpirun.drain(&events, &mut attempt);
@@ -61,7 +67,8 @@ pub fn run(request: &Request) -> Result<i32, LaunchError> {
         // What happened has been said when it did.
         let ended = |why: &str| LaunchError::Ended { message: format!("{}: {why}", meaning(code)), code };
         if first && attempt.beats.is_empty() && attempt.failure.is_none() {
-            return Err(ended("no rank came up; mpirun's own words above say why"));
+            let hint = slurm::hint(&env).map(|hint| format!(". {hint}")).unwrap_or_default();
+            return Err(ended(&format!("no rank came up; mpirun's own words above say why{hint}")));
         }
         first = false;
         match restarts.after(code, attempt.checkpoint) {

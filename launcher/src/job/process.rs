@@ -24,7 +24,7 @@ pub struct Mpirun {
 }
 
 impl Mpirun {
-    /// Starts mpirun; its reports arrive at `to`.
+    /// Starts mpirun, without some variables of the environment; its reports arrive at `to`.
     ///
     /// # Errors
     /// [`LaunchError::Io`] if it cannot be started.
@@ -32,10 +32,15 @@ impl Mpirun {
         launcher: &Path,
         program: &Path,
         args: &[std::ffi::OsString],
+        without: &[String],
         to: Sender<Event>,
     ) -> Result<Self, LaunchError> {
         // SIGTERM and not SIGKILL if this process dies: mpirun then ends its ranks, on other hosts too.
-        let mut child = tied(launcher, Signal::SIGTERM, &CpuList::default(), program)
+        let mut command = tied(launcher, Signal::SIGTERM, &CpuList::default(), program);
+        for name in without {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(args)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,9 +1,8 @@
 //! What will not or may not work.
 
-use std::path::Path;
-
 use defusion_config::{Config, Device};
 
+use super::local::local;
 use super::{LaunchPlan, text};
 
 impl LaunchPlan {
@@ -38,24 +37,33 @@ impl LaunchPlan {
                 self.warnings.push(format!("the workers of a node need about {needed}; this host has {there}"));
             }
         }
-        let weights = [
-            (
-                "tokenizer.perceptual_weights",
-                &config.tokenizer.perceptual_weights,
-                config.tokenizer.perceptual_weight > 0.0,
-            ),
-            ("tokenizer.pretrained", &config.tokenizer.pretrained, true),
-            ("diffusion.pretrained", &config.diffusion.pretrained, true),
-            ("data.grounds.natural", &config.data.grounds.natural, true),
-            ("data.grounds.charts", &config.data.grounds.charts, true),
-        ];
-        for (key, path, used) in weights {
-            if let Some(path) = path
-                && used
-                && local(path).is_some_and(|path| !path.exists())
-            {
+        let missing =
+            |path: &Option<String>| path.clone().filter(|path| local(path).is_some_and(|path| !path.exists()));
+        for (key, path) in [
+            ("tokenizer.pretrained", &config.tokenizer.pretrained),
+            ("diffusion.pretrained", &config.diffusion.pretrained),
+            ("data.grounds.natural", &config.data.grounds.natural),
+            ("data.grounds.charts", &config.data.grounds.charts),
+        ] {
+            if let Some(path) = missing(path) {
                 self.warnings.push(format!("{key}: {path} is not on this host"));
             }
+        }
+        let tokenizer = &config.tokenizer;
+        if tokenizer.perceptual_weight > 0.0
+            && tokenizer.iterations > 0
+            && let Some(path) = missing(&tokenizer.perceptual_weights)
+        {
+            self.problems.push(format!(
+                "tokenizer.perceptual_weights: {path} is not on this host: scripts/lpips-weights puts the weights of LPIPS \
+                 to weights/lpips-vgg16.safetensors; tokenizer.perceptual_weight=0 does without"
+            ));
+        }
+        for (name, decay, iterations) in [
+            ("tokenizer", config.tokenizer.ema_decay, config.tokenizer.iterations),
+            ("diffusion", config.diffusion.ema_decay, config.diffusion.iterations),
+        ] {
+            self.warnings.extend(slow_average(name, decay, iterations));
         }
         let missing: Vec<_> = self.samples.datasets.iter().filter(|set| set.prepared == Some(false)).collect();
         if !missing.is_empty() {
@@ -66,13 +74,22 @@ impl LaunchPlan {
     }
 }
 
-/// Returns the path of a path or `file://` URL; `None` for other URLs.
-pub(super) fn local(url: &str) -> Option<&Path> {
-    match url.split_once("://") {
-        Some(("file", path)) => Some(Path::new(path)),
-        Some(_) => None,
-        None => Some(Path::new(url)),
-    }
+/// Says if the moving average of the weights, the only ones exported, will still hold much of what training began with.
+fn slow_average(stage: &str, decay: f64, iterations: u64) -> Option<String> {
+    const MUCH: f64 = 0.1;
+    let initial = decay.powf(iterations as f64);
+    (iterations > 0 && initial > MUCH).then(|| {
+        // (1 - 5/n)^n leaves less than e^-5; 5/n is rounded up to one digit.
+        let rest = (5.0 / iterations as f64).min(1.0);
+        let digits = (-rest.log10()).ceil() as usize;
+        let unit = 10f64.powi(digits as i32);
+        let advised = 1.0 - (rest * unit).ceil() / unit;
+        format!(
+            "{stage}.ema_decay: {decay} over {iterations} iterations leaves {:.0}% of the initial weights in the moving \
+             average, and the average is what is exported; {advised:.digits$} leaves less than 1%",
+            100.0 * initial,
+        )
+    })
 }
 
 /// Asks the kernel for this host's memory, bytes.

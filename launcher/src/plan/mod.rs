@@ -1,7 +1,9 @@
 //! What a run is going to do, worked out from its config alone and shown before anything is started.
 
 mod findings;
+mod local;
 mod placement;
+mod precision;
 mod samples;
 mod stage;
 mod text;
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 use crate::error::LaunchError;
 pub use placement::Placement;
+use precision::PrecisionChoice;
 pub use samples::{DatasetShare, Samples};
 pub use stage::{CROPS_PER_EPOCH, StagePlan};
 
@@ -25,7 +28,7 @@ pub struct LaunchPlan {
     pub name: String,
     /// File of the config.
     pub config: PathBuf,
-    /// Digest of the config.
+    /// Digest of the config, as a new run folder is going to record it.
     pub digest: String,
     /// Run folder.
     pub run: String,
@@ -63,19 +66,23 @@ pub struct Parameters {
 }
 
 impl LaunchPlan {
-    /// Works out the plan of a valid config.
+    /// Works out the plan of a valid config. What follows the hardware (`precision: auto`) follows this host's.
     pub fn new(resolved: &Resolved) -> Self {
+        let precision = PrecisionChoice::new(&resolved.config);
+        let resolved = Resolved { config: precision.config, path: resolved.path.clone() };
         let config = &resolved.config;
         let model = &config.model;
         let (instruction, crop) = (config.data.grounds.size, config.data.crop);
         let diffusion = footprint::diffusion(model, crop, footprint::tokens(model, instruction));
-        let stages: Vec<_> = [Stage::Tokenizer, Stage::Diffusion]
+        let stages: Vec<_> = Stage::BOTH
             .into_iter()
-            .map(|stage| StagePlan::new(config, stage))
+            .zip(precision.why)
+            .map(|(stage, why)| StagePlan::new(config, stage, why))
             .filter(|plan| plan.steps > 0)
             .collect();
         let kept_checkpoint_bytes = stages.iter().map(|stage| stage.kept_bytes(config)).sum();
-        let (samples, warnings) = Samples::new(config);
+        let (samples, mut warnings) = Samples::new(config);
+        warnings.extend(precision.warnings);
         let mut plan = Self {
             name: config.name.clone(),
             config: resolved.path.clone(),

@@ -50,7 +50,7 @@ impl Placement {
     }
     /// Returns the threads that a worker on this host computes with.
     pub fn threads_here(&self) -> usize {
-        let node = Node::look(Binding::Shared);
+        let node = Node::look(Binding::Shared, None);
         node.share(self.per_node as usize, 0, self.threads.unwrap_or(0) as usize).threads
     }
 }

@@ -52,7 +52,7 @@ impl Samples {
         let datasets = data.datasets.iter().map(|set| {
             let share = set.weight / total;
             let samples = (share * samples as f64).round() as u64;
-            let folder = super::findings::local(&data.shards).map(|shards| shards.join(&set.name));
+            let folder = super::local::local(&data.shards).map(|shards| shards.join(&set.name));
             let images = folder.as_ref().and_then(|folder| training_images(folder, &mut warnings));
             DatasetShare {
                 name: set.name.clone(),

@@ -1,6 +1,6 @@
 //! What each stage does and needs.
 
-use defusion_config::{ActivationCheckpointing, Config, Precision, Stage, StepOptions};
+use defusion_config::{ActivationCheckpointing, Arithmetic, Config, Stage, StepOptions};
 use defusion_footprint::{Memory, checkpoint_bytes, memory};
 use serde::Serialize;
 
@@ -16,8 +16,10 @@ pub struct StagePlan {
     pub steps: u64,
     /// Samples per step over all workers.
     pub global_batch: u64,
-    /// Samples per step on one worker.
+    /// Samples per step on one worker; on some, one less, if they do not divide.
     pub worker_batch: u64,
+    /// Workers that have samples; the others only take part in the all-reduces.
+    pub busy_workers: u64,
     /// Micro-batches that a worker's samples are computed in.
     pub accumulation: u32,
     /// Samples over the whole stage.
@@ -25,7 +27,9 @@ pub struct StagePlan {
     /// The same in epochs of [`CROPS_PER_EPOCH`].
     pub epochs: f64,
     /// Arithmetic of forward and backward.
-    pub precision: Precision,
+    pub precision: Arithmetic,
+    /// How it was chosen, a clause.
+    pub precision_why: String,
     /// What is recomputed in backward.
     pub activation_checkpointing: ActivationCheckpointing,
     /// Estimated memory of one worker, bytes by part.
@@ -37,23 +41,27 @@ pub struct StagePlan {
 }
 
 impl StagePlan {
-    /// Works out the plan of one stage of a valid config.
-    pub fn new(config: &Config, stage: Stage) -> Self {
+    /// Works out the plan of one stage of a valid config, whose precision is settled, and why so.
+    pub(super) fn new(config: &Config, stage: Stage, precision_why: String) -> Self {
         let (steps, global_batch, step): (u64, u64, &StepOptions) = match stage {
             Stage::Tokenizer => (config.tokenizer.iterations, config.tokenizer.global_batch, &config.tokenizer.step),
             Stage::Diffusion => (config.diffusion.iterations, config.diffusion.global_batch, &config.diffusion.step),
         };
+        let world = u64::from(config.cluster.world_size());
         let memory = memory(config, stage);
         let samples = steps.saturating_mul(global_batch);
         Self {
             stage,
             steps,
             global_batch,
-            worker_batch: global_batch / u64::from(config.cluster.world_size()),
+            worker_batch: global_batch.div_ceil(world),
+            busy_workers: global_batch.min(world),
             accumulation: step.accumulation,
             samples,
             epochs: samples as f64 / CROPS_PER_EPOCH,
-            precision: step.precision,
+            // Settled before; bf16 otherwise, as digests have it.
+            precision: step.precision.resolve(true),
+            precision_why,
             activation_checkpointing: step.activation_checkpointing,
             memory,
             memory_bytes: memory.total(),

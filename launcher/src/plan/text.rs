@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use defusion_config::{ActivationCheckpointing, Device, Precision};
+use defusion_config::{ActivationCheckpointing, Device};
 
+use super::precision;
 use super::{DatasetShare, LaunchPlan, Placement, StagePlan};
 
 impl fmt::Display for LaunchPlan {
@@ -18,6 +19,8 @@ impl fmt::Display for LaunchPlan {
         row(f, "run", &self.run)?;
         row(f, "shards", &self.samples.shards)?;
         workers(f, &self.workers)?;
+        let stages_of = self.stages.iter().map(|s| (s.stage, s.precision, s.precision_why.as_str()));
+        row(f, "precision", &precision::shown(stages_of))?;
         writeln!(f)?;
         let p = &self.parameters;
         let diffusion = p.unet + p.bridge + p.adapter;
@@ -34,7 +37,7 @@ impl fmt::Display for LaunchPlan {
             writeln!(f, "  {name:<26}{:>16}", thousands(count))?;
         }
         writeln!(f)?;
-        stages(f, &self.stages, self.workers.device)?;
+        stages(f, &self.stages, &self.workers)?;
         let (every, kept) = (thousands(self.checkpoint_every), gib(self.kept_checkpoint_bytes));
         writeln!(f, "\n  A checkpoint every {every} steps; those kept in the end are {kept} at most.\n")?;
         datasets(f, &self.samples.datasets)?;
@@ -72,8 +75,9 @@ fn workers(f: &mut fmt::Formatter<'_>, w: &Placement) -> fmt::Result {
 }
 
 /// Writes a table with a column for each stage.
-fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> fmt::Result {
-    let target = if device == Device::Cuda { "GPU" } else { "worker" };
+fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], workers: &Placement) -> fmt::Result {
+    let target = if workers.device == Device::Cuda { "GPU" } else { "worker" };
+    let world = u64::from(workers.world_size);
     let line = |f: &mut fmt::Formatter<'_>, name: &str, value: &dyn Fn(&StagePlan) -> String| {
         write!(f, "  {name:<26}")?;
         for stage in stages {
@@ -84,14 +88,17 @@ fn stages(f: &mut fmt::Formatter<'_>, stages: &[StagePlan], device: Device) -> f
     line(f, "Stages", &|s| s.stage.to_string())?;
     line(f, "steps", &|s| thousands(s.steps))?;
     line(f, "batch", &|s| thousands(s.global_batch))?;
-    line(f, &format!("batch per {target}"), &|s| thousands(s.worker_batch))?;
+    line(f, &format!("batch per {target}"), &|s| {
+        let (least, most) = (s.global_batch / world, s.worker_batch);
+        if least == most { thousands(most) } else { format!("{} or {}", thousands(least), thousands(most)) }
+    })?;
+    if stages.iter().any(|s| s.busy_workers < world) {
+        line(f, "workers with a share", &|s| format!("{} of {world}", s.busy_workers))?;
+    }
     line(f, "  micro-batches", &|s| s.accumulation.to_string())?;
     line(f, "samples", &|s| thousands(s.samples))?;
     line(f, "epochs of 192,000", &|s| format!("{:.1}", s.epochs))?;
-    line(f, "precision", &|s| match s.precision {
-        Precision::Fp32 => "fp32".into(),
-        Precision::Bf16 => "bf16".into(),
-    })?;
+    line(f, "precision", &|s| s.precision.to_string())?;
     line(f, "recomputed", &|s| match s.activation_checkpointing {
         ActivationCheckpointing::None => "nothing".into(),
         ActivationCheckpointing::Block => "blocks".into(),

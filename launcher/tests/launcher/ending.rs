@@ -75,11 +75,44 @@ fn a_request_to_stop_reaches_every_worker_and_is_no_failure() {
 }
 
 #[test]
-fn mpiruns_usr1_stops_a_bare_run_with_surplus_ranks() {
-    let running = worker("mpi tell await").ranks(4, &[]).start();
-    running.await_lines("pid=", 2);
-    running.signal(Signal::SIGUSR1);
-    running.end().expect(0);
+fn what_mpirun_passes_on_stops_a_bare_run_with_surplus_ranks() {
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        let running = worker("mpi tell await").ranks(4, &[]).start();
+        running.await_lines("pid=", 2);
+        running.signal(signal);
+        running.end().expect(0);
+    }
+}
+
+#[test]
+fn a_bare_mpirun_that_is_asked_to_end_waits_until_the_workers_have_left() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // Longer than the two seconds that mpirun gives.
+        let launch = worker("deaf tell await sleep:5000 once:FOLDER/saved beat:done:0");
+        let saved = launch.file("saved");
+        let running = launch.ranks(2, &[]).start();
+        let lines = running.await_lines("pid=", 2);
+        running.signal(signal);
+        eventually(|| saved.exists(), || format!("what the worker saves after {signal}"));
+        running.end();
+        all_end(&lines);
+    }
+}
+
+#[test]
+fn a_bare_mpirun_whose_worker_does_not_leave_waits_no_longer_than_its_grace() {
+    let running = worker("deaf tell hang").set("cluster.stop_grace_s=3").ranks(2, &[]).start();
+    let lines = running.await_lines("pid=", 2);
+    running.signal(Signal::SIGTERM);
+    running.end();
+    all_end(&lines);
+}
+
+#[test]
+fn a_bare_mpirun_whose_rank_has_failed_is_not_held() {
+    // Rank 1 fails at once; rank 0 is deaf, and would keep mpirun for a day.
+    let launch = worker("deaf tell only:1 exit:1").set("cluster.stop_grace_s=86400").ranks(2, &[]);
+    launch.run().expect(1);
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct Launch {
     ranks: Option<(u32, Vec<&'static str>)>,
     worker: PathBuf,
     path: Option<String>,
+    under: Vec<String>,
+    env: Vec<(String, String)>,
     yaml: String,
 }
 
@@ -44,6 +46,8 @@ pub fn worker(script: &str) -> Launch {
         ranks: None,
         worker,
         path: None,
+        under: Vec::new(),
+        env: Vec::new(),
         yaml: "name: test\nrun: run\n\
                data: {shards: shards, datasets: [{name: photos}]}\n\
                tokenizer: {perceptual_weight: 0, global_batch: 4}\ndiffusion: {global_batch: 4}\n\
@@ -77,6 +81,18 @@ impl Launch {
         self
     }
 
+    /// With the whole command under another, such as `taskset -c 0`.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// Under `mpirun` with this many ranks, instead of by itself.
     pub fn ranks(mut self, ranks: u32, args: &[&'static str]) -> Self {
         self.ranks = Some((ranks, args.to_vec()));
@@ -91,10 +107,18 @@ impl Launch {
     fn command(&self) -> Command {
         let config = self.file("test.yaml");
         std::fs::write(&config, &self.yaml).unwrap();
+        let start = |program: &Path| match self.under.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
         let mut command = match &self.ranks {
-            None => Command::new(launcher()),
+            None => start(&launcher()),
             Some((ranks, args)) => {
-                let mut command = Command::new("mpirun");
+                let mut command = start(Path::new("mpirun"));
                 command.args(["-n", &ranks.to_string(), "--oversubscribe"]).args(args).arg(launcher());
                 command
             }
@@ -106,6 +130,7 @@ impl Launch {
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
+        command.envs(self.env.iter().cloned());
         let script = self.script.replace("FOLDER", &self.folder.path().display().to_string());
         command
             .env("FAKE", script)

@@ -3,4 +3,5 @@
 mod ending;
 mod launch;
 mod plan;
+mod precision;
 mod starting;

@@ -6,11 +6,20 @@ use std::process::{Command, Output};
 use defusion_datasets::{ShardEntry, ShardManifest};
 use serde_json::Value;
 
-/// The launcher alone: no mpirun to find, no library folder of libtorch's.
+/// The launcher alone: no mpirun to find, no library folder of libtorch's. In a folder with a file where the recipe expects
+/// the weights of LPIPS.
 fn dry_run(args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("weights")).unwrap();
+    std::fs::write(folder.path().join("weights/lpips-vgg16.safetensors"), "").unwrap();
+    dry_run_in(folder.path(), args)
+}
+
+fn dry_run_in(folder: &Path, args: &[&str]) -> Output {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/a100x8.yaml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_defusion-launch"));
     command.arg("--config").arg(recipe).arg("--dry-run").args(args);
+    command.current_dir(folder);
     command.env_remove("LD_LIBRARY_PATH").env_remove("LIBTORCH").env("PATH", "/nowhere").output().unwrap()
 }
 
@@ -125,4 +134,48 @@ fn overrides_and_errors_are_those_of_the_config() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("diffusion.iteration") && output.stdout.is_empty(), "{error}");
+}
+
+#[test]
+fn missing_weights_of_lpips_are_an_error_that_names_the_script() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = dry_run_in(empty.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("weights/lpips-vgg16.safetensors") && error.contains("scripts/lpips-weights"), "{error}");
+    for without in ["tokenizer.perceptual_weight=0", "tokenizer={iterations: 0, pretrained: s3://bucket/tokenizer}"] {
+        assert!(dry_run_in(empty.path(), &["--set", without]).status.success(), "{without}");
+    }
+}
+
+#[test]
+fn a_batch_smaller_than_the_world_is_shared_by_as_many_workers_as_it_has_samples() {
+    let two_nodes = ["--set", "cluster.nodes=2"];
+    let plan = json(&two_nodes);
+    let share = |stage: usize| ["busy_workers", "worker_batch"].map(|key| plan["stages"][stage][key].as_u64().unwrap());
+    assert_eq!((share(0), share(1)), ([8, 1], [16, 2]));
+    assert_eq!(plan["problems"], Value::Array(vec![]));
+    let text = String::from_utf8(dry_run(&two_nodes).stdout).unwrap();
+    let row = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default().to_owned();
+    assert!(row("workers with a share").ends_with("8 of 16        16 of 16"), "{text}");
+    assert!(row("batch per GPU").ends_with("0 or 1               2"), "{text}");
+    assert!(!String::from_utf8(dry_run(&[]).stdout).unwrap().contains("workers with a share"));
+}
+
+#[test]
+fn an_average_that_keeps_the_initial_weights_is_warned_of() {
+    let warnings = |sets: &[&str]| {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        json(&sets)["warnings"].to_string()
+    };
+    // 0.9999^2000 = 0.82.
+    let short = warnings(&["diffusion.iterations=2000"]);
+    assert!(short.contains("diffusion.ema_decay: 0.9999 over 2000 iterations leaves 82%"), "{short}");
+    assert!(short.contains("0.997 leaves less than 1%") && !short.contains("tokenizer.ema_decay"), "{short}");
+    for fine in [&["diffusion.iterations=2000", "diffusion.ema_decay=0.997"][..], &["diffusion.iterations=30000"], &[]]
+    {
+        assert!(!warnings(fine).contains("ema_decay"), "{fine:?}");
+    }
+    let few = warnings(&["tokenizer.iterations=3"]);
+    assert!(few.contains("tokenizer.ema_decay") && few.contains("; 0 leaves"), "{few}");
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use defusion_launch::cpus::{Binding, Node};
+use defusion_launch::cpus::{Binding, CpuList, Node};
 
 use crate::launch::{launcher, value, worker};
 
@@ -39,7 +39,7 @@ fn fewer_ranks_than_workers_is_one_clear_error_and_no_hang() {
 
 #[test]
 fn a_worker_is_not_left_on_the_one_core_that_mpirun_bound_its_rank_to() {
-    let node = Node::look(Binding::Shared);
+    let node = Node::look(Binding::Shared, None);
     let ended = worker("tell")
         .set("cluster.workers_per_node=1")
         .set(&format!("cluster.threads_per_worker={}", node.cores.len()))
@@ -49,6 +49,80 @@ fn a_worker_is_not_left_on_the_one_core_that_mpirun_bound_its_rank_to() {
     let line = ended.out.lines().find(|l| l.contains("rank=0")).expect("its line");
     let all: usize = node.cores.iter().map(|core| core.0.len()).sum();
     assert_eq!(value(line, "cpus"), all.to_string());
+}
+
+/// The number of CPUs that one worker of one rank runs on, and the launcher's words.
+fn cpus_of_one_worker(launch: crate::launch::Launch) -> (String, String) {
+    let ended = launch.set("cluster.workers_per_node=1").run().expect(0);
+    let line = ended.out.lines().find(|l| l.contains("rank=0")).expect("its line");
+    (value(line, "cpus"), ended.err)
+}
+
+#[test]
+fn a_binding_that_nobody_speaks_of_is_widened_and_said() {
+    let all: usize = Node::look(Binding::Shared, None).cores.iter().map(|core| core.0.len()).sum();
+    if all == 1 {
+        return;
+    }
+    let first = CpuList::current().unwrap().0.first().unwrap().to_string();
+    // As Open MPI 5 does: bound, without a variable that says so. And each rank under a `taskset`, in a wrapper script too.
+    let taskset = vec!["--bind-to", "none", "taskset", "-c", first.leak()];
+    let silent = vec!["--bind-to", "hwthread", "--use-hwthread-cpus", "env", "-u", "OMPI_MCA_orte_bound_at_launch"];
+    let wrapped = [taskset.as_slice(), &["sh", "-c", r#""$0" "$@"; exit $?"#]].concat();
+    for args in [taskset, silent, wrapped] {
+        let (cpus, said) = cpus_of_one_worker(worker("tell").ranks(1, &args));
+        assert_eq!(cpus, all.to_string(), "{args:?}: {said}");
+        assert!(said.contains("it was started on CPUs ") && said.contains("widened"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn an_affinity_that_mpirun_has_too_is_kept_and_said() {
+    let all = CpuList::current().unwrap();
+    if all.0.len() == 1 {
+        return;
+    }
+    let first = all.0.first().unwrap().to_string();
+    for launch in [worker("tell").ranks(1, &[]), worker("tell").ranks(1, &["--bind-to", "none"]), worker("tell")] {
+        let (cpus, said) = cpus_of_one_worker(launch.under(&["taskset", "-c", &first]));
+        assert_eq!(cpus, "1", "{said}");
+        assert!(said.contains("the affinity that mpirun was started with allows 1 of this host's "), "{said}");
+    }
+}
+
+#[test]
+fn leftovers_of_a_slurm_job_are_named_and_kept_from_mpirun() {
+    if which("srun") {
+        return;
+    }
+    let leftovers = |launch: crate::launch::Launch| {
+        let vars = [("SLURM_JOB_ID", "7"), ("SLURM_JOBID", "7"), ("SLURM_NODELIST", "n[1-2]"), ("SLURM_PROCID", "0")];
+        vars.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value))
+    };
+    let ended = leftovers(worker("tell")).run().expect(0);
+    ended.says(&["SLURM_JOB_ID=7 is set, but there is no `srun` on PATH", "SLURM_NODELIST", "unset ${!SLURM_@}"]);
+    // More nodes cannot be found without it.
+    let ended = leftovers(worker("tell").set("cluster.nodes=2")).run().expect(2);
+    ended.says(&["SLURM_JOB_ID=7 is set", "cluster.hosts is empty"]);
+}
+
+#[test]
+fn what_mpirun_went_by_is_named_if_no_rank_comes_up() {
+    // A job that is over: there is an srun, but it knows no such job.
+    let bin = tempfile::tempdir().unwrap();
+    let srun = bin.path().join("srun");
+    std::fs::write(&srun, "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(&srun, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+    let launch =
+        worker("tell").path(&path).env("SLURM_JOB_ID", "7").env("SLURM_JOBID", "7").env("SLURM_NODELIST", "n1");
+    let ended = launch.env("SLURM_TASKS_PER_NODE", "8").run().expect(1);
+    ended.says(&["no rank came up", "SLURM_JOBID=7", "SLURM_NODELIST=n1", ": unset SLURM_"]);
+}
+
+/// Whether a program is on PATH.
+fn which(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|folder| folder.join(program).is_file())
 }
 
 #[test]

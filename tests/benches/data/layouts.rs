@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use defusion_config::RemoteCache;
-use defusion_imaging::{Rng, read_header, read_pixels};
 use defusion_dataloader::shard::{DatasetReader, TileCodec};
+use defusion_imaging::{Rng, read_header, read_pixels};
 use defusion_storage::Store;
 use rayon::prelude::*;
 use serde_json::json;
@@ -94,7 +94,7 @@ fn store(layout: &Layout, folder: &str, work: &str, images: &[Named]) -> Result<
         }
         Layout::Shards(codec, tile) => {
             make_shards(folder, work, &layout.key(), *codec, Some(*tile))?;
-            Ok(Source::Reader(DatasetReader::open(&to.display().to_string(), &RemoteCache::default())?))
+            Ok(Source::Reader(Box::new(DatasetReader::open(&to.display().to_string(), &RemoteCache::default())?)))
         }
     }
 }
@@ -139,7 +139,7 @@ fn objects(stored: &Stored, work: &str, url: &str) -> Result<f64, Failure> {
             let cache = Path::new(work).join("cache").join(&key);
             let _ = std::fs::remove_dir_all(&cache);
             let cache = RemoteCache { dir: Some(cache.display().to_string()), max_gib: 100.0 };
-            Source::Reader(DatasetReader::open(&format!("{url}/{key}"), &cache)?)
+            Source::Reader(Box::new(DatasetReader::open(&format!("{url}/{key}"), &cache)?))
         }
         Source::Files(folder) => {
             let to = Store::create(&format!("{url}/{key}"))?;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use defusion_config::{RemoteCache, Stage};
-use defusion_imaging::Image;
 use defusion_dataloader::plan::SamplingPlan;
 use defusion_dataloader::shard::{DatasetReader, ShardError};
+use defusion_imaging::Image;
 use serde_json::json;
 
 use crate::{Failure, config, resident_mib};
@@ -39,7 +39,8 @@ impl Pairs {
         cache: &RemoteCache,
     ) -> Result<Self, Failure> {
         let reader = DatasetReader::open(&format!("{shards}/{name}"), cache)?;
-        let plan = SamplingPlan::new(&config(shards, name, crop, "[]", data)?, Stage::Diffusion, &[reader.shard_rows()])?;
+        let plan =
+            SamplingPlan::new(&config(shards, name, crop, "[]", data)?, Stage::Diffusion, &[reader.shard_rows()])?;
         Ok(Self { plan, reader, crop })
     }
 

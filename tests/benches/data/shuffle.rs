@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use defusion_config::{RemoteCache, Stage};
-use defusion_imaging::Rng;
 use defusion_dataloader::plan::SamplingPlan;
 use defusion_dataloader::shard::read_manifest;
+use defusion_imaging::Rng;
 use defusion_storage::Store;
 use serde_json::json;
 

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use defusion_config::{Degradation, Stage};
-use defusion_imaging::Rng;
 use defusion_dataloader::loader::Loader;
-use defusion_imaging::pixels::{Pixels, Samples};
 use defusion_dataloader::shard::{DEFAULT_TILE, EncodedRow, MANIFEST, RowMeta, ShardWriter, TileCodec};
 use defusion_datasets::{ShardEntry, ShardManifest};
+use defusion_imaging::Rng;
+use defusion_imaging::pixels::{Pixels, Samples};
 use defusion_storage::{Store, join};
 use rayon::prelude::*;
 use serde_json::json;

@@ -44,7 +44,7 @@ impl Layout {
 
 /// Place that a layout's images are read from.
 pub(crate) enum Source {
-    Reader(DatasetReader),
+    Reader(Box<DatasetReader>),
     Files(PathBuf),
     Objects(Store),
 }
@@ -98,7 +98,7 @@ impl Stored<'_> {
 
     fn bytes(&self, bytes: &[u8], x: usize, y: usize) -> Result<Image, Failure> {
         if let Layout::Tiles(..) = self.layout {
-            return Ok(Tiles::of(bytes)?.crop(x, y, CROP)?);
+            return Tiles::of(bytes)?.crop(x, y, CROP);
         }
         let pixels = decode_pixels(bytes, 1 << 28)?;
         let Samples::U8(samples) = pixels.samples() else { return Err("not 8 bits".into()) };

@@ -34,9 +34,12 @@ impl Codec {
             Self::Lz4 => Ok(lz4_flex::block::compress(rgb)),
             Self::Png => {
                 let mut png = Vec::new();
-                PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
-                    .write_image(rgb, w as u32, h as u32, ExtendedColorType::Rgb8)
-                    ?;
+                PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive).write_image(
+                    rgb,
+                    w as u32,
+                    h as u32,
+                    ExtendedColorType::Rgb8,
+                )?;
                 Ok(png)
             }
         }

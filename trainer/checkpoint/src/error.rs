@@ -24,6 +24,33 @@ pub enum CheckpointError {
         /// Digest of the config at hand.
         ours: String,
     },
+    /// The folder belongs to a run of another config, which weights depend on.
+    #[error(
+        "run folder {folder} holds a run with another config:\n  {keys}\nNothing was written. Set these keys to what they were \
+         to go on with the run, or set `run` to another folder to begin a new one"
+    )]
+    OtherKeys {
+        /// The folder.
+        folder: String,
+        /// Each key with both values, a line each.
+        keys: String,
+    },
+    /// A dataset is another one than the run has been trained on.
+    #[error(
+        "dataset {dataset} has other shards than this run has been trained on ({theirs}, now {ours}): it was prepared anew. \
+         Let data.shards name the shards from before, or set `run` to another folder; to go on with the new shards \
+         knowingly, delete {record}"
+    )]
+    OtherData {
+        /// The dataset.
+        dataset: String,
+        /// What it was.
+        theirs: String,
+        /// What it is.
+        ours: String,
+        /// The file that says so.
+        record: String,
+    },
     /// A file of the run folder that is no checkpoint's does not parse.
     #[error("{file}: {message}")]
     BadFile {
@@ -109,7 +136,11 @@ impl CheckpointError {
             | Self::MissingParts { .. }
             | Self::State { .. }
             | Self::Interrupted { .. } => true,
-            Self::OtherConfig { .. } | Self::BadFile { .. } | Self::NoneUsable { .. } => false,
+            Self::OtherConfig { .. }
+            | Self::OtherKeys { .. }
+            | Self::OtherData { .. }
+            | Self::BadFile { .. }
+            | Self::NoneUsable { .. } => false,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.yaml                              the resolved config, written once
+//! datasets.json                            digests of the datasets trained on
 //! attempts/0001.json                       one record per start of the job; the highest number owns the folder
 //! checkpoints/2-diffusion-000012000-a0001/ stage, completed steps, attempt that wrote it
 //!     model-1of2.safetensors ...           share 1 of 2 of a group's tensors, uploaded by rank 0
@@ -44,6 +45,8 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod changes;
+mod datasets;
 mod error;
 mod folder;
 mod manifest;
@@ -55,9 +58,11 @@ mod retention;
 mod save;
 mod share;
 mod state;
+mod stored;
 mod writer;
 
 pub use attempt::Attempt;
+pub use datasets::DatasetRecord;
 pub use error::CheckpointError;
 pub use folder::RunFolder;
 pub use manifest::{FileEntry, GroupEntry, Manifest};

@@ -12,7 +12,7 @@ use crate::error::CheckpointError;
 use crate::manifest::{FileEntry, GroupEntry, LIMIT, Manifest};
 use crate::names::{CHECKPOINTS, CheckpointId, MANIFEST, ShareName};
 use crate::share::decode;
-use crate::state::Snapshot;
+use crate::state::{Snapshot, deal};
 
 /// Files of one checkpoint read at once.
 const FILES_IN_FLIGHT: usize = 4;
@@ -96,23 +96,64 @@ pub(crate) fn load(
     id: CheckpointId,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(Snapshot, Manifest), CheckpointError> {
+    let manifest = whole(store, id)?;
+    let mut snapshot = read(store, &manifest, |_, group| wanted(group))?;
+    for group in manifest.groups.keys().filter(|group| wanted(group)) {
+        snapshot.groups.entry(group.clone()).or_default();
+    }
+    for (group, tensors) in &snapshot.groups {
+        let want = manifest.groups[group];
+        let have = GroupEntry {
+            tensors: tensors.len() as u64,
+            bytes: tensors.values().map(|t: &Tensor| byte_len(t) as u64).sum(),
+        };
+        if have != want {
+            let message = format!("group `{group}` holds {have:?}, the manifest says {want:?}");
+            return Err(CheckpointError::Damaged { checkpoint: id, file: MANIFEST.into(), message });
+        }
+    }
+    Ok((snapshot, manifest))
+}
+
+/// Loads part `part` of `parts` of a checkpoint. The parts are whole files, of about as many bytes each; every file is in
+/// one of them.
+///
+/// # Errors
+/// Those of [`load`].
+pub(crate) fn load_part(
+    store: &Store,
+    id: CheckpointId,
+    part: usize,
+    parts: usize,
+) -> Result<(Snapshot, Manifest), CheckpointError> {
+    let manifest = whole(store, id)?;
+    let sizes: Vec<usize> = manifest.files.iter().map(|file| file.size as usize).collect();
+    let owners = deal(&sizes, parts);
+    Ok((read(store, &manifest, |file, _| owners[file] == part)?, manifest))
+}
+
+/// The manifest of a checkpoint that must be there.
+fn whole(store: &Store, id: CheckpointId) -> Result<Manifest, CheckpointError> {
+    let missing = || CheckpointError::Damaged { checkpoint: id, file: MANIFEST.into(), message: "missing".into() };
+    inspect(store, id)?.ok_or_else(missing)
+}
+
+/// Reads those files of a checkpoint that `wanted` accepts by number and group.
+fn read(store: &Store, manifest: &Manifest, wanted: impl Fn(usize, &str) -> bool) -> Result<Snapshot, CheckpointError> {
+    let id = manifest.checkpoint;
     let damaged = |file: &str, message| CheckpointError::Damaged { checkpoint: id, file: file.to_owned(), message };
-    let manifest = inspect(store, id)?.ok_or_else(|| damaged(MANIFEST, "missing".into()))?;
+    let interrupted = |message: String| CheckpointError::Interrupted { checkpoint: id, message };
     let mut snapshot = Snapshot::new(id.stage, id.step);
     snapshot.scalars = manifest.scalars.clone();
-    snapshot.groups = manifest.groups.keys().filter(|g| wanted(g)).map(|g| (g.clone(), BTreeMap::new())).collect();
-
-    let interrupted = |message: String| CheckpointError::Interrupted { checkpoint: id, message };
-    let mut files = manifest
-        .files
-        .iter()
-        .filter_map(|file| Some((file.name.parse::<ShareName>().ok()?.group, file)))
-        .filter(|(group, _)| wanted(group));
+    let files = manifest.files.iter().enumerate();
+    let mut files = files
+        .filter_map(|(number, file)| Some((number, file.name.parse::<ShareName>().ok()?.group, file)))
+        .filter(|(number, group, _)| wanted(*number, group));
     std::thread::scope(|scope| {
         let mut under_way = VecDeque::new();
         loop {
             while under_way.len() < FILES_IN_FLIGHT
-                && let Some((group, file)) = files.next()
+                && let Some((_, group, file)) = files.next()
             {
                 let task = Builder::new().spawn_scoped(scope, move || fetch(store, id, file));
                 let task = task.map_err(|e| interrupted(format!("its threads cannot be started: {e}")))?;
@@ -128,32 +169,5 @@ pub(crate) fn load(
             }
         }
     })?;
-    for (group, tensors) in &snapshot.groups {
-        let want = manifest.groups[group];
-        let have = GroupEntry {
-            tensors: tensors.len() as u64,
-            bytes: tensors.values().map(|t: &Tensor| byte_len(t) as u64).sum(),
-        };
-        if have != want {
-            let message = format!("group `{group}` holds {have:?}, the manifest says {want:?}");
-            return Err(damaged(MANIFEST, message));
-        }
-    }
-    Ok((snapshot, manifest))
-}
-
-/// Reads a checkpoint and compares every hash, keeping nothing.
-///
-/// # Errors
-/// [`CheckpointError::Damaged`]; [`CheckpointError::Store`].
-pub(crate) fn verify(store: &Store, id: CheckpointId) -> Result<Manifest, CheckpointError> {
-    let damaged = |file: &str, message| CheckpointError::Damaged { checkpoint: id, file: file.to_owned(), message };
-    let manifest = inspect(store, id)?.ok_or_else(|| damaged(MANIFEST, "missing".into()))?;
-    for file in &manifest.files {
-        let found = store.sha256(&id.object(&file.name), file.size)?;
-        if found != file.sha256 {
-            return Err(damaged(&file.name, format!("its sha256 is {found}, the manifest says {}", file.sha256)));
-        }
-    }
-    Ok(manifest)
+    Ok(snapshot)
 }

@@ -125,9 +125,9 @@ impl Snapshot {
     }
 }
 
-/// The rank that each of several tensors goes to: largest first, each to the rank with the fewest bytes so far. A pure
+/// The rank that each of several tensors or files goes to: largest first, each to the rank with the fewest bytes so far. A pure
 /// function of sizes and order, so that ranks agree without talking. An empty tensor counts as one byte, for spread.
-fn deal(sizes: &[usize], world: usize) -> Vec<usize> {
+pub(crate) fn deal(sizes: &[usize], world: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(sizes[i]));
     let mut loads = vec![0u64; world.max(1)];

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use defusion_checkpoint::{CheckpointError, RunFolder};
 use defusion_config::protocol::EXIT_FAILED;
-use defusion_config::{ConfigError, Override, Resolved};
+use defusion_config::{ConfigError, Override, Precision, Resolved};
 use defusion_imaging::image_file::{ImageFileError, write_image};
 use defusion_model::networks::lpips::Lpips;
 use defusion_model::weights::WeightsError;
@@ -16,10 +16,12 @@ use defusion_restore::evaluate::{
     EvaluateError, EvaluateOptions, EvaluationPlan, Provenance, Report, Slice, Totals, draw_sheet, run,
 };
 use defusion_restore::export::{ExportError, Exported};
+use defusion_torch::TorchError;
 use indicatif::ProgressBar;
 use tch::Device;
 
 use crate::device;
+use crate::stdout::say;
 
 const REPORT: &str = "report.json";
 const CONTACT_SHEET: &str = "contact_sheet.png";
@@ -69,6 +71,9 @@ pub struct EvaluateArgs {
     /// cpu or cuda:N; the first GPU, if there is one, otherwise.
     #[arg(long, value_parser = device::parse)]
     pub device: Option<Device>,
+    /// What the U-Net computes with: bf16, fp32, or auto: bf16 where the device multiplies it natively, fp32 elsewhere.
+    #[arg(long, default_value_t = Precision::Auto)]
+    pub precision: Precision,
 }
 
 /// Why a command did not evaluate, or not write what it found.
@@ -89,6 +94,9 @@ pub enum EvaluateCommandError {
     /// The run folder cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// libtorch cannot say what the device is.
+    #[error("--device: {0}")]
+    Device(#[from] TorchError),
     /// The contact sheet cannot be written.
     #[error(transparent)]
     Image(#[from] ImageFileError),
@@ -111,6 +119,7 @@ impl EvaluateCommandError {
             Self::Lpips(source) => source.exit_code(),
             Self::Export(source) => source.exit_code(),
             Self::Checkpoint(source) => source.exit_code(),
+            Self::Device(source) => source.exit_code(),
             Self::Image(source) => source.exit_code(),
             Self::Write { .. } => EXIT_FAILED,
         }
@@ -132,6 +141,7 @@ pub fn run_evaluate(args: &EvaluateArgs) -> Result<(), EvaluateCommandError> {
         .collect::<Result<_, _>>()?;
 
     let device = args.device.unwrap_or_else(Device::cuda_if_available);
+    let arithmetic = device::arithmetic(args.precision, device)?;
     let (exported, networks) = match &args.weights {
         Some(path) => Exported::open(path, device)?,
         None => Exported::of_run(&RunFolder::open(args.run.as_ref().unwrap_or(&config.run))?, device)?,
@@ -142,7 +152,7 @@ pub fn run_evaluate(args: &EvaluateArgs) -> Result<(), EvaluateCommandError> {
     model_config.diffusion.sampler = config.diffusion.sampler.clone();
     model_config.data.grounds.natural = config.data.grounds.natural.clone();
     model_config.data.grounds.charts = config.data.grounds.charts.clone();
-    let restorer = Restorer::new(networks.tokenizer(), networks.unet(), &model_config, device, args.batch)
+    let restorer = Restorer::new(networks.tokenizer(), networks.unet(), &model_config, device, arithmetic, args.batch)
         .map_err(EvaluateError::from)?;
     let lpips = args.lpips.as_ref().map(|path| Lpips::alex(path, device)).transpose()?;
 
@@ -175,6 +185,7 @@ pub fn run_evaluate(args: &EvaluateArgs) -> Result<(), EvaluateCommandError> {
         config_digest: exported.config_digest,
         seed: args.seed,
         repeats: args.repeats,
+        precision: Some(arithmetic),
         timesteps: config.diffusion.sampler.timesteps.clone(),
         crop: config.evaluation.crop,
         instruction: "oracle: a random ground with the image's own categories, at random severities",
@@ -193,7 +204,7 @@ pub fn run_evaluate(args: &EvaluateArgs) -> Result<(), EvaluateCommandError> {
     let path = args.out.join(REPORT);
     let json = serde_json::to_vec_pretty(&report).map_err(|e| write(&path, e.into()))?;
     std::fs::write(&path, json).map_err(|source| write(&path, source))?;
-    print!("{}", report.table());
-    println!("{}", path.display());
+    say(report.table().trim_end());
+    say(path.display());
     Ok(())
 }

@@ -8,6 +8,8 @@ use defusion_model::weights::WeightsError;
 use defusion_restore::export::{Export, ExportError, Part};
 use tch::Tensor;
 
+use crate::stdout::say;
+
 /// Arguments of `defusion export`.
 #[derive(Clone, Debug, Args)]
 pub struct ExportArgs {
@@ -50,6 +52,7 @@ pub fn run_export(args: &ExportArgs) -> Result<(), ExportError> {
     }
     export.write(&args.to)?;
     let values: usize = export.tensors.values().map(Tensor::numel).sum();
-    println!("{}: {} tensors, {values} values, of {}", args.to.display(), export.tensors.len(), export.checkpoint);
+    let tensors = export.tensors.len();
+    say(format_args!("{}: {tensors} tensors, {values} values, of {}", args.to.display(), export.checkpoint));
     Ok(())
 }

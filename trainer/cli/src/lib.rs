@@ -24,4 +24,5 @@ pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod restore;
+mod stdout;
 pub mod worker;

@@ -92,13 +92,34 @@ impl std::fmt::Display for Mismatch {
 /// and mis-shaped key, if it is not the network's.
 pub fn unet(store: &VarStore, file: impl AsRef<Path>) -> Result<(), ImportError> {
     let file = WeightsFile::open(file.as_ref())?;
-    let assignment = match is_export(&file) {
-        true => Assignment::new(&file, "U-Net, bridge and adapter", store, "", |key| {
+    copy(&file, pair_unet(&file, store.variables(), |variable| variable.size())?)
+}
+
+/// Makes sure that [`unet`] can import `file` into a network with parameters of these names and shapes, without building it.
+///
+/// # Errors
+/// Those of [`unet`].
+pub fn check_unet(
+    parameters: impl IntoIterator<Item = (String, Vec<u64>)>,
+    file: impl AsRef<Path>,
+) -> Result<(), ImportError> {
+    let file = WeightsFile::open(file.as_ref())?;
+    // No dimension of a network comes near the largest i64.
+    let shape = |shape: &Vec<u64>| shape.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect();
+    pair_unet(&file, parameters, shape).map(|_| ())
+}
+
+fn pair_unet<V>(
+    file: &WeightsFile,
+    variables: impl IntoIterator<Item = (String, V)>,
+    shape: impl Fn(&V) -> Vec<i64>,
+) -> Result<Vec<(String, V)>, ImportError> {
+    match is_export(file) {
+        true => pair(file, "U-Net, bridge and adapter", under("", variables), shape, |key| {
             Some(key).filter(|key| !key.starts_with(TOKENIZER))
         }),
-        false => Assignment::new(&file, "U-Net", store, "unet.", |key| Some(unwrapped(key))),
-    };
-    assignment?.run(&file)
+        false => pair(file, "U-Net", under("unet.", variables), shape, |key| Some(unwrapped(key))),
+    }
 }
 
 /// Imports taming-transformers' VQGAN, or the tokenizer of an exported file, into a
@@ -117,15 +138,16 @@ pub fn tokenizer(
 ) -> Result<bool, ImportError> {
     let file = WeightsFile::open(file.as_ref())?;
     let name = if is_export(&file) { exported_name } else { autoencoder_name };
-    let autoencoder = Assignment::new(&file, "tokenizer", store, "", name)?;
+    let size = |variable: &Tensor| variable.size();
+    let autoencoder = pair(&file, "tokenizer", under("", store.variables()), size, name)?;
     let in_file = file.names().iter().any(|key| discriminator_name(key).is_some());
     let discriminator = discriminator
         .filter(|_| in_file)
-        .map(|store| Assignment::new(&file, "discriminator", store, "", discriminator_name))
+        .map(|store| pair(&file, "discriminator", under("", store.variables()), size, discriminator_name))
         .transpose()?;
-    autoencoder.run(&file)?;
+    copy(&file, autoencoder)?;
     let imported = discriminator.is_some();
-    discriminator.map_or(Ok(()), |assignment| assignment.run(&file))?;
+    discriminator.map_or(Ok(()), |pairs| copy(&file, pairs))?;
     Ok(imported)
 }
 
@@ -153,53 +175,53 @@ fn unwrapped(key: &str) -> &str {
     inner.map_or(key, unwrapped)
 }
 
-/// Keys of a file, each with the variable that it goes to. There is one only if all fit.
-struct Assignment(Vec<(String, Tensor)>);
+/// Returns those variables whose names begin with `prefix`, without it.
+fn under<V>(prefix: &str, variables: impl IntoIterator<Item = (String, V)>) -> BTreeMap<String, V> {
+    variables
+        .into_iter()
+        .filter_map(|(name, variable)| Some((name.strip_prefix(prefix)?.to_owned(), variable)))
+        .collect()
+}
 
-impl Assignment {
-    /// Pairs keys and variables. `name` gives a key's name in the network, or none if the key is not meant for it; the
-    /// network's variables are those of `store` under `prefix`.
-    fn new(
-        file: &WeightsFile,
-        network: &'static str,
-        store: &VarStore,
-        prefix: &str,
-        name: impl Fn(&str) -> Option<&str>,
-    ) -> Result<Self, ImportError> {
-        let variables = store.variables().into_iter();
-        let mut variables: BTreeMap<String, Tensor> =
-            variables.filter_map(|(name, variable)| Some((name.strip_prefix(prefix)?.to_owned(), variable))).collect();
-        let mut mismatch = Mismatch::default();
-        let mut pairs = Vec::new();
-        for key in file.names() {
-            let Some(name) = name(&key) else { continue };
-            let Some(variable) = variables.remove(name) else {
-                mismatch.unexpected.push(key);
-                continue;
-            };
-            let (found, expected) = (file.shape(&key), variable.size());
-            if found == expected || is_variance_head(name, &found, &expected) {
-                pairs.push((key, variable));
-            } else {
-                mismatch.misshaped.push((key, found, expected));
-            }
-        }
-        mismatch.missing = variables.into_keys().collect();
-        match mismatch == Mismatch::default() {
-            true => Ok(Self(pairs)),
-            false => Err(ImportError::Mismatch { file: file.path().to_owned(), network, mismatch }),
+/// Pairs a file's keys with the variables that they go to, if all fit. `name` gives a key's name in the network, or none if
+/// the key is not meant for it.
+fn pair<V>(
+    file: &WeightsFile,
+    network: &'static str,
+    mut variables: BTreeMap<String, V>,
+    shape: impl Fn(&V) -> Vec<i64>,
+    name: impl Fn(&str) -> Option<&str>,
+) -> Result<Vec<(String, V)>, ImportError> {
+    let mut mismatch = Mismatch::default();
+    let mut pairs = Vec::new();
+    for key in file.names() {
+        let Some(name) = name(&key) else { continue };
+        let Some(variable) = variables.remove(name) else {
+            mismatch.unexpected.push(key);
+            continue;
+        };
+        let (found, expected) = (file.shape(&key), shape(&variable));
+        if found == expected || is_variance_head(name, &found, &expected) {
+            pairs.push((key, variable));
+        } else {
+            mismatch.misshaped.push((key, found, expected));
         }
     }
-
-    /// Copies one tensor at a time, converted to its variable's type.
-    fn run(self, file: &WeightsFile) -> Result<(), ImportError> {
-        self.0.into_iter().try_for_each(|(key, mut variable)| {
-            let value = file.tensor(&key)?;
-            let copied = tch::no_grad(|| variable.f_copy_(&value.f_narrow(0, 0, variable.size()[0])?));
-            copied.map_err(|e| WeightsError::Torch { path: file.path().to_owned(), source: e.into() })?;
-            Ok(())
-        })
+    mismatch.missing = variables.into_keys().collect();
+    match mismatch == Mismatch::default() {
+        true => Ok(pairs),
+        false => Err(ImportError::Mismatch { file: file.path().to_owned(), network, mismatch }),
     }
+}
+
+/// Copies one tensor at a time, converted to its variable's type.
+fn copy(file: &WeightsFile, pairs: Vec<(String, Tensor)>) -> Result<(), ImportError> {
+    pairs.into_iter().try_for_each(|(key, mut variable)| {
+        let value = file.tensor(&key)?;
+        let copied = tch::no_grad(|| variable.f_copy_(&value.f_narrow(0, 0, variable.size()[0])?));
+        copied.map_err(|e| WeightsError::Torch { path: file.path().to_owned(), source: e.into() })?;
+        Ok(())
+    })
 }
 
 /// Returns whether the file's last layer has as many rows for the variance as the network has for eps.

@@ -40,7 +40,9 @@
 //!
 //!     let tokens = tokenizer.residual_tokens(v, null, false);
 //!     let schedule = Schedule::new(BetaSchedule::Linear, 1000);
-//!     let y0 = ddim(&schedule, &[800, 600, 400, 200], 0.0, &lq.randn_like(), &Clip::to_image(lq), |y_t, t| {
+//!     let (timesteps, y_t, clip) = ([800, 600, 400, 200], lq.randn_like(), Clip::to_image(lq));
+//!     let no_noise = |_| unreachable!("eta is 0");
+//!     let y0 = ddim(&schedule, &timesteps, 0.0, y_t, &clip, no_noise, |y_t, t| {
 //!         unet.forward(y_t, &Tensor::from_slice(&[t]), lq, Some(&tokens), &ForwardOptions::EVAL)
 //!     });
 //!     Ok(lq - y0)

@@ -68,6 +68,6 @@ pub use process_group::ProcessGroup;
 pub use record::{Entry, FlightRecord};
 pub use solo::SoloCollective;
 pub use step::{DataParallelOptions, ReductionReport, Unused};
-pub use sync::{all_reduce_sum, batch_statistics};
+pub use sync::{BatchShare, all_reduce_sum, batch_statistics};
 pub use threaded::ThreadedCollective;
 pub use transport::nccl::nccl_identity;

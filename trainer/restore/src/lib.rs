@@ -5,7 +5,7 @@
 //! [`metrics`] are PSNR and SSIM. No command line here: that is the crate `defusion`.
 //!
 //! ```no_run
-//! use defusion_config::{Degradation, Severity};
+//! use defusion_config::{Arithmetic, Degradation, Severity};
 //! use defusion_imaging::image_file::{read_image, write_image};
 //! use defusion_restore::export::Exported;
 //! use defusion_restore::{Job, Restorer};
@@ -13,7 +13,8 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (exported, networks) = Exported::open("defusion.safetensors".as_ref(), Device::Cpu)?;
-//! let restorer = Restorer::new(networks.tokenizer(), networks.unet(), &exported.config, Device::Cpu, 4)?;
+//! let (tokenizer, unet) = (networks.tokenizer(), networks.unet());
+//! let restorer = Restorer::new(tokenizer, unet, &exported.config, Device::Cpu, Arithmetic::Fp32, 4)?;
 //! let image = read_image("rainy.png".as_ref())?;
 //! let job = Job { image: &image, categories: &[Degradation::Rain], severity: Severity::Any, seed: 0 };
 //! write_image("restored.png".as_ref(), &restorer.restore(job)?.image, false)?;
@@ -24,12 +25,14 @@
 
 pub mod evaluate;
 pub mod export;
+mod memory;
 pub mod metrics;
 mod networks;
 mod restorer;
 mod sampling;
 mod tensors;
 
+pub use memory::RestoreMemory;
 pub use networks::Networks;
 pub use restorer::{Job, Restored, Restorer, RestorerError};
 pub use sampling::restore_batch;

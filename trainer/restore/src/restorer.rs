@@ -1,13 +1,15 @@
 //! Restoring whole images: categories -> instruction -> tokens -> sampling -> image.
 
-use defusion_config::{AdapterArch, Config, Degradation, Sampler, Severity, Synthesis};
 use defusion_config::protocol::EXIT_USAGE;
+use defusion_config::{AdapterArch, Arithmetic, Config, Degradation, Prediction, Sampler, Severity, Synthesis};
 use defusion_imaging::ground::{GroundError, Pool};
 use defusion_imaging::instruction::{self, Instruction};
 use defusion_imaging::{Image, Rng};
+use defusion_torch::TorchError;
 use tch::{Device, Tensor};
 
-use crate::sampling::{Sampling, noise};
+use crate::memory::{RestoreMemory, memory, tile_bytes};
+use crate::sampling::Sampling;
 use crate::tensors::{from_tensor, to_tensor};
 use defusion_model::diffusion::schedule::Schedule;
 use defusion_model::diffusion::tiling::reflect_pad;
@@ -37,20 +39,27 @@ pub enum RestorerError {
     /// An image without pixels.
     #[error("the image is empty: {0}x{1} pixels")]
     Empty(usize, usize),
+    /// libtorch refused.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// The networks gave no image.
     #[error("the networks gave values that are not finite: the weights are damaged, or their training diverged")]
     NotFinite,
 }
 
 impl RestorerError {
-    /// Returns whether the same command can succeed later: no, what is configured or given has to change.
+    /// Returns whether the same command can succeed later: only if libtorch failed; else what is configured or given has to
+    /// change.
     pub fn is_transient(&self) -> bool {
-        false
+        matches!(self, Self::Torch(source) if source.is_transient())
     }
 
     /// Returns the exit code of a program that fails of it (`defusion_config::protocol`).
     pub fn exit_code(&self) -> i32 {
-        EXIT_USAGE
+        match self {
+            Self::Torch(source) => source.exit_code(),
+            _ => EXIT_USAGE,
+        }
     }
 }
 
@@ -82,19 +91,25 @@ pub struct Restorer<'n> {
     tokenizer: &'n Tokenizer,
     unet: &'n DefusionUnet,
     device: Device,
+    arithmetic: Arithmetic,
     schedule: Schedule,
     sampler: Sampler,
+    prediction: Prediction,
     adapter: AdapterArch,
     synthesis: Synthesis,
     pool: Pool,
     /// Height and width are padded to multiples of this.
     unit: i64,
     batch: usize,
+    /// What the U-Net holds for one tile, bytes.
+    tile_bytes: u64,
 }
 
 impl<'n> Restorer<'n> {
     /// A restorer of the given networks, which live on `device`. From `config` come the sampler, the schedule, the grounds
-    /// and the ranges of the degradations drawn on them. `batch` is the number of tiles that the U-Net sees at once.
+    /// and the ranges of the degradations drawn on them; not the precision: the U-Net computes in `arithmetic`. The tokenizer
+    /// stays float32 as in training, since which code is nearest must not depend on it. `batch` is the number of tiles that
+    /// the U-Net sees at once.
     ///
     /// # Errors
     /// [`RestorerError`], which names the config key.
@@ -103,6 +118,7 @@ impl<'n> Restorer<'n> {
         unet: &'n DefusionUnet,
         config: &Config,
         device: Device,
+        arithmetic: Arithmetic,
         batch: usize,
     ) -> Result<Self, RestorerError> {
         let unit = 1i64 << config.model.unet.channel_mult.len().saturating_sub(1);
@@ -114,13 +130,16 @@ impl<'n> Restorer<'n> {
             tokenizer,
             unet,
             device,
+            arithmetic,
             schedule: Schedule::new(config.diffusion.schedule, config.diffusion.timesteps),
             sampler,
+            prediction: config.diffusion.prediction,
             adapter: config.model.adapter.clone(),
             synthesis: config.data.synthesis.clone(),
             pool: Pool::open(&config.data.grounds)?,
             unit,
             batch: batch.max(1),
+            tile_bytes: tile_bytes(config),
         })
     }
 
@@ -129,20 +148,29 @@ impl<'n> Restorer<'n> {
         self.batch
     }
 
+    /// Estimates the memory that restoring an image of `width` x `height` takes, beside the networks and the image itself.
+    pub fn memory(&self, width: usize, height: usize) -> RestoreMemory {
+        let tile = self.sampler.tile as usize;
+        let share = (width.min(tile) * height.min(tile)) as f64 / (tile * tile) as f64;
+        let tiles = width.div_ceil(tile) * height.div_ceil(tile);
+        let at_once = (self.batch.min(tiles) as u64 * self.tile_bytes) as f64 * share;
+        memory(width, height, at_once as u64, self.device != Device::Cpu)
+    }
+
     /// Restores one image of any size.
     ///
     /// # Errors
-    /// [`RestorerError::Empty`], [`RestorerError::NotFinite`].
+    /// [`RestorerError::Empty`], [`RestorerError::NotFinite`], [`RestorerError::Torch`].
     pub fn restore(&self, job: Job<'_>) -> Result<Restored, RestorerError> {
         let mut restored = self.restore_all(&[job])?;
         restored.pop().ok_or(RestorerError::Empty(0, 0))
     }
 
     /// Restores images of one size together, which is faster. An image's result does not depend on what it is batched
-    /// with, but for rounding. With `eta` 0 nothing is drawn from libtorch's generator.
+    /// with, but for rounding, and nothing is drawn from libtorch's generator.
     ///
     /// # Errors
-    /// [`RestorerError::Sizes`], [`RestorerError::Empty`], [`RestorerError::NotFinite`].
+    /// [`RestorerError::Sizes`], [`RestorerError::Empty`], [`RestorerError::NotFinite`], [`RestorerError::Torch`].
     pub fn restore_all(&self, jobs: &[Job<'_>]) -> Result<Vec<Restored>, RestorerError> {
         let Some(first) = jobs.first() else { return Ok(Vec::new()) };
         let (width, height) = (first.image.width(), first.image.height());
@@ -155,23 +183,24 @@ impl<'n> Restorer<'n> {
         let _guard = tch::no_grad_guard();
         let instructions: Vec<Instruction> = jobs.iter().map(|job| self.instruct(job)).collect();
         let tokens = self.adapter.enabled.then(|| self.tokens(&instructions));
-        let lq = to_tensor(jobs.iter().map(|job| job.image), self.device);
-        let padded = reflect_pad(&lq, self.unit);
+        let padded = reflect_pad(&to_tensor(jobs.iter().map(|job| job.image), self.device), self.unit);
         let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
-        let y_t = noise(&seeds, &padded.size(), self.device);
-        let sampling =
-            Sampling { unet: self.unet, schedule: &self.schedule, sampler: &self.sampler, batch: self.batch };
-        let restored = sampling.restore(&padded, tokens.as_ref(), &y_t);
-        if restored.isfinite().all().int64_value(&[]) == 0 {
-            return Err(RestorerError::NotFinite);
-        }
+        let sampling = Sampling {
+            unet: self.unet,
+            schedule: &self.schedule,
+            sampler: &self.sampler,
+            prediction: self.prediction,
+            arithmetic: self.arithmetic,
+            batch: self.batch,
+        };
+        let restored = sampling.restore(&padded, tokens.as_ref(), &seeds)?;
+        drop(padded);
         let restored = restored.narrow(2, 0, height as i64).narrow(3, 0, width as i64);
         let images = from_tensor(&restored);
-        Ok(images
-            .into_iter()
-            .zip(instructions)
-            .map(|(image, instruction)| Restored { image, instruction })
-            .collect())
+        if images.iter().any(|image| !image.data().iter().all(|v| v.is_finite())) {
+            return Err(RestorerError::NotFinite);
+        }
+        Ok(images.into_iter().zip(instructions).map(|(image, instruction)| Restored { image, instruction }).collect())
     }
 
     fn instruct(&self, job: &Job<'_>) -> Instruction {

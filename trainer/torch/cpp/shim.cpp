@@ -9,7 +9,9 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/stack.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/AutogradState.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -100,6 +102,15 @@ char* dfx_autocast_leave(int device, bool enabled, bool cache) {
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(static_cast<at::DeviceType>(device), enabled);
     at::autocast::set_autocast_cache_enabled(cache);
+  });
+}
+
+// Whether a GPU's compute capability is 8.0 or higher, which is what cuDNN's bfloat16 convolutions need.
+char* dfx_cuda_multiplies_bfloat16(int index, bool* native) {
+  return guarded([&] {
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    c10::DeviceGuard guard(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
+    *native = at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8();
   });
 }
 

@@ -31,6 +31,7 @@ unsafe extern "C" {
     pub(super) fn dfx_autocast_state(device: c_int, enabled: *mut bool, cache: *mut bool) -> Message;
     pub(super) fn dfx_autocast_enter(device: c_int, enabled: bool, cache: bool) -> Message;
     pub(super) fn dfx_autocast_leave(device: c_int, enabled: bool, cache: bool) -> Message;
+    pub(super) fn dfx_cuda_multiplies_bfloat16(index: c_int, native: *mut bool) -> Message;
     pub(super) fn dfx_set_grad_layout_enforcement(on: bool);
 
     pub(super) fn dfx_set_grad(parameter: Handle, grad: Handle) -> Message;

@@ -60,7 +60,7 @@ mod stream;
 mod upsample;
 
 pub use attention::attention;
-pub use autocast::{autocast, full_precision};
+pub use autocast::{autocast, full_precision, native_bfloat16};
 pub use autograd::{checkpoint, custom};
 pub use error::TorchError;
 pub use fused::{AdamWHyper, foreach_lerp_, foreach_norm, fused_adamw_};

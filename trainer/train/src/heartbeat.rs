@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
-use defusion_config::protocol::{ENV_HEARTBEAT_FD, Heartbeat};
+use defusion_config::Stage;
+use defusion_config::protocol::{ENV_HEARTBEAT_FD, Heartbeat, SafeCheckpoint};
 
 /// Writes [`Heartbeat`] lines; does nothing if no launcher listens.
 #[derive(Debug)]
@@ -25,9 +26,18 @@ impl HeartbeatWriter {
 
     /// Says that `step` steps are finished and that `phase` goes on.
     pub fn beat(&mut self, phase: &str, step: u64) {
+        self.write(&Heartbeat { phase: phase.to_owned(), step, checkpoint: None });
+    }
+
+    /// Says as well that a restart goes on from the checkpoint of `stage` after `saved` steps.
+    pub fn safe(&mut self, phase: &str, step: u64, stage: Stage, saved: u64) {
+        let checkpoint = Some(SafeCheckpoint { stage, step: saved });
+        self.write(&Heartbeat { phase: phase.to_owned(), step, checkpoint });
+    }
+
+    fn write(&mut self, beat: &Heartbeat) {
         let Some(pipe) = &mut self.pipe else { return };
-        let beat = Heartbeat { phase: phase.to_owned(), step };
-        let Ok(mut line) = serde_json::to_string(&beat) else { return };
+        let Ok(mut line) = serde_json::to_string(beat) else { return };
         line.push('\n');
         // A launcher that is gone takes its workers with it; a failed write here has nothing to add.
         if pipe.write_all(line.as_bytes()).is_err() {

@@ -22,7 +22,7 @@ pub struct GradCheck {
 
 /// Global norm of `gradients`, clipping to `clip_norm` (0: none), and whether norm and `loss` (scalar) are finite.
 ///
-/// `loss` should be [`defusion_parallel::StepReport::mean_loss`]: then a loss that is non-finite on one rank counts on all.
+/// `loss` should be [`defusion_parallel::ReductionReport::mean_loss`]: then a loss that is non-finite on one rank counts on all.
 /// The norm is the norm of each gradient's norm, in order, and so does not depend on how they lie in buckets.
 ///
 /// # Errors
@@ -92,8 +92,8 @@ impl AdamW {
             self.skipped += 1.0;
             self.skipped *= bad;
             // On the CPU the host knows already, and the kernel is spared dividing by one and writing gradients back.
-            let divisor = (self.step.device() != Device::Cpu || check.divisor.double_value(&[]) != 1.0)
-                .then_some(&check.divisor);
+            let divisor =
+                (self.step.device() != Device::Cpu || check.divisor.double_value(&[]) != 1.0).then_some(&check.divisor);
             let hyper = AdamWHyper {
                 lr,
                 beta1: self.adam.beta1,

@@ -7,35 +7,32 @@ use crate::run::{Outcome, Run, TrainError};
 use crate::stage::{DiffusionTraining, TokenizerTraining, TrainingStage};
 
 /// Trains both stages from where the run folder's newest valid checkpoint left them, to their ends or until all ranks
-/// agree to stop.
+/// agree to stop. Only the networks of one stage exist at a time.
 ///
 /// # Errors
 /// [`TrainError`]: which stage, step and part failed, and whether starting again can help.
 pub fn train(run: &mut Run) -> Result<Outcome, TrainError> {
     let config = run.config().clone();
+    run.check_datasets()?;
     run.check_shards()?;
-    let resume = run.newest_checkpoint()?;
+    DiffusionTraining::check(&config)?;
+    let mut resume = run.newest_checkpoint()?;
+    let mut averages = None;
+    if resume.as_ref().is_none_or(|checkpoint| checkpoint.id().stage == Stage::Tokenizer) {
+        run.prepare_stage(Stage::Tokenizer, resume.as_ref().map_or(0, |checkpoint| checkpoint.id().step));
+        let mut tokenizer = TokenizerTraining::new(&config, run.group())?;
+        let start = run.resume(&tokenizer, resume.take())?;
+        if train_stage(run, &mut tokenizer, start, config.tokenizer.iterations)? == Outcome::Stopped {
+            return Ok(Outcome::Stopped);
+        }
+        averages = Some(tokenizer.into_averages());
+    }
+    run.prepare_stage(Stage::Diffusion, resume.as_ref().map_or(0, |checkpoint| checkpoint.id().step));
     let mut diffusion = DiffusionTraining::new(&config, run.group())?;
-
-    let start = match resume {
-        Some(snapshot) if snapshot.stage == Stage::Diffusion => {
-            diffusion.load_state(&snapshot)?;
-            snapshot.step
-        }
-        resume => {
-            let mut tokenizer = TokenizerTraining::new(&config, run.group())?;
-            let mut start = 0;
-            if let Some(snapshot) = resume {
-                tokenizer.load_state(&snapshot)?;
-                start = snapshot.step;
-            }
-            if train_stage(run, &mut tokenizer, start, config.tokenizer.iterations)? == Outcome::Stopped {
-                return Ok(Outcome::Stopped);
-            }
-            diffusion.set_tokenizer(tokenizer.averages())?;
-            0
-        }
-    };
+    let start = run.resume(&diffusion, resume)?;
+    if let Some(averages) = averages {
+        diffusion.set_tokenizer(averages)?;
+    }
     train_stage(run, &mut diffusion, start, config.diffusion.iterations)
 }
 

@@ -2,7 +2,7 @@
 
 use defusion_config::Config;
 
-use defusion_restore::evaluate::{EvaluateError, Pass, EvaluationPlan, Totals};
+use defusion_restore::evaluate::{EvaluateError, EvaluationPlan, Pass, Totals};
 
 /// Seed of grounds and of y_T: the same in every validation, so that its figures differ by the weights alone.
 const SEED: u64 = 0;
@@ -55,7 +55,8 @@ impl Validation {
         let case = |(number, case): (usize, &defusion_restore::evaluate::Case)| {
             let [psnr, ssim, ..] = totals.means(number, Pass::After);
             let name = format!("{}/{}", case.dataset, case.degradation);
-            [(format!("validation/psnr/{name}"), psnr), (format!("validation/ssim/{name}"), ssim)]
+            let ssim = (totals.scored(number, 1) > 0).then(|| (format!("validation/ssim/{name}"), ssim));
+            std::iter::once((format!("validation/psnr/{name}"), psnr)).chain(ssim)
         };
         let mut charts: Vec<_> = self.plan.cases().iter().enumerate().flat_map(case).collect();
         charts.push(("validation/psnr/mean".into(), self.mean_psnr(totals).1));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use defusion_config::protocol::{EXIT_FAILED, EXIT_USAGE};
 
+const FORMATS: &str = "PNG, JPEG, WebP, BMP and TIFF";
+
 /// What can be wrong with encoded bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -12,13 +14,19 @@ pub enum DecodeError {
     #[error(transparent)]
     Read(#[from] std::io::Error),
     /// They are no image that can be decoded.
-    #[error("{0}; PNG, JPEG, BMP and TIFF are read")]
+    #[error("{0}; {FORMATS} are read")]
     Format(image::ImageError),
+    /// They are no image at all.
+    #[error("it is no image of a known format, whatever its name says; {FORMATS} are read")]
+    Unknown,
+    /// There are none.
+    #[error("the file is empty, it has 0 bytes")]
+    NoBytes,
     /// They make the decoder panic.
     #[error("the decoder panicked; the file is probably damaged")]
     Panicked,
     /// They end before the image does.
-    #[error("the file is truncated: it ends before its image does")]
+    #[error("the file is truncated: it ends before its image does; copy or load it again")]
     Truncated,
     /// Their samples are neither 8 nor 16 bits wide.
     #[error("samples of type {0} are not supported")]
@@ -87,7 +95,7 @@ pub enum ImageFileError {
         limit: u64,
     },
     /// Its name says no format that is written.
-    #[error("{}: images are written as .png, .jpg or .jpeg", path.display())]
+    #[error("{}: images are written as .png, .jpg, .jpeg, .tif or .tiff", path.display())]
     Extension {
         /// The file.
         path: PathBuf,
@@ -135,7 +143,7 @@ impl ImageFileError {
             Self::TooLarge { width, height, limit, .. } => {
                 DecodeError::TooLarge { width: *width, height: *height, limit: *limit }.to_string()
             }
-            Self::Extension { .. } => "images are written as .png, .jpg or .jpeg".into(),
+            Self::Extension { .. } => "images are written as .png, .jpg, .jpeg, .tif or .tiff".into(),
             Self::Exists { .. } => "exists already".into(),
         }
     }

@@ -1,13 +1,14 @@
 //! Reading image files.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{DecodeError, ImageFileError, MAX_PIXELS, jpeg};
+use super::tiff::Colours;
+use super::{DecodeError, ImageFileError, MAX_PIXELS, jpeg, tiff};
 use crate::Image;
 use crate::pixels::{Pixels, Samples};
 
@@ -31,7 +32,7 @@ pub struct ImageHeader {
 /// [`ImageFileError::Read`], [`ImageFileError::Decode`].
 pub fn read_header(path: &Path) -> Result<ImageHeader, ImageFileError> {
     from_file(path, |file| {
-        let mut decoder = open(file, Limits::default())?;
+        let (mut decoder, _) = open(file, Limits::default())?;
         let bits = bits(decoder.color_type())?;
         let (width, height) = upright_size(&mut decoder)?;
         Ok(ImageHeader { width, height, bits })
@@ -73,7 +74,7 @@ pub(crate) fn read_dynamic(path: &Path) -> Result<DynamicImage, ImageFileError> 
     from_file(path, |file| decode(file, MAX_PIXELS))
 }
 
-fn from_file<T>(
+pub(super) fn from_file<T>(
     path: &Path,
     read: impl FnOnce(BufReader<File>) -> Result<T, DecodeError>,
 ) -> Result<T, ImageFileError> {
@@ -86,40 +87,82 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, Deco
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or(Err(DecodeError::Panicked))
 }
 
-/// The decoder of a file. A JPEG file is looked through to its end: it is in memory then anyway.
-fn open<'a>(input: impl BufRead + Seek + 'a, limits: Limits) -> Result<Box<dyn ImageDecoder + 'a>, DecodeError> {
-    let mut reader = ImageReader::new(input).with_guessed_format()?;
-    if reader.format() == Some(ImageFormat::Jpeg) {
-        let mut jpeg = Vec::new();
-        reader.into_inner().take(MAX_JPEG_BYTES).read_to_end(&mut jpeg)?;
-        if !jpeg::is_whole(&jpeg) {
-            return Err(DecodeError::Truncated);
+/// The decoder of a file, and what its samples mean if they are no colours. A JPEG file is looked through to its end: it is
+/// in memory then anyway.
+fn open<'a>(
+    input: impl BufRead + Seek + 'a,
+    limits: Limits,
+) -> Result<(Box<dyn ImageDecoder + 'a>, Option<Colours>), DecodeError> {
+    let reader = ImageReader::new(input).with_guessed_format()?;
+    let format = reader.format();
+    let mut input = reader.into_inner();
+    match format {
+        Some(ImageFormat::Jpeg) => {
+            let mut jpeg = Vec::new();
+            input.take(MAX_JPEG_BYTES).read_to_end(&mut jpeg)?;
+            if !jpeg::is_whole(&jpeg) {
+                return Err(DecodeError::Truncated);
+            }
+            Ok((decoder(Cursor::new(jpeg), ImageFormat::Jpeg, limits)?, None))
         }
-        let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
-        reader.limits(limits);
-        return Ok(Box::new(reader.into_decoder().map_err(DecodeError::Format)?));
+        Some(ImageFormat::Tiff) => match tiff::relabelled(&mut input).map_err(ended)? {
+            Some((file, colours)) => Ok((decoder(Cursor::new(file), ImageFormat::Tiff, limits)?, Some(colours))),
+            None => Ok((decoder(input, ImageFormat::Tiff, limits)?, None)),
+        },
+        Some(format) => Ok((decoder(input, format, limits)?, None)),
+        None if input.seek(SeekFrom::End(0))? == 0 => Err(DecodeError::NoBytes),
+        None => Err(DecodeError::Unknown),
     }
+}
+
+fn decoder<'a>(
+    input: impl BufRead + Seek + 'a,
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<Box<dyn ImageDecoder + 'a>, DecodeError> {
+    let mut reader = ImageReader::with_format(input, format);
     reader.limits(limits);
     Ok(Box::new(reader.into_decoder().map_err(DecodeError::Format)?))
 }
 
+/// An end of the file where there is more to come is the file's fault, not the disk's.
+fn ended(error: std::io::Error) -> DecodeError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => DecodeError::Truncated,
+        _ => error.into(),
+    }
+}
+
 /// The upright image of a file; refused before any pixel is decoded if there are too many of them.
 fn decode(input: impl BufRead + Seek, max_pixels: u64) -> Result<DynamicImage, DecodeError> {
+    Ok(decode_with_icc(input, max_pixels)?.0)
+}
+
+/// The upright image of a file as [`decode`] gives it, and its colour profile, if it has one.
+pub(super) fn decode_with_icc(
+    input: impl BufRead + Seek,
+    max_pixels: u64,
+) -> Result<(DynamicImage, Option<Vec<u8>>), DecodeError> {
     let mut limits = Limits::default();
     // RGBA at 16 bits, twice: what a decoder may need besides the image.
     limits.max_alloc = Some(max_pixels.saturating_mul(16).max(1 << 20));
-    let mut decoder = open(input, limits)?;
+    let (mut decoder, colours) = open(input, limits)?;
     let (width, height) = upright_size(&mut decoder)?;
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(DecodeError::TooLarge { width, height, limit: max_pixels });
     }
-    let orientation = decoder.orientation().map_err(DecodeError::Format)?;
+    let orientation = orientation(&mut decoder);
+    // A profile that cannot be read says nothing.
+    let icc = decoder.icc_profile().ok().flatten();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
-        image::ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated,
+        image::ImageError::IoError(e) => ended(e),
         other => DecodeError::Format(other),
     })?;
+    if let Some(colours) = colours {
+        image = colours.apply(image);
+    }
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok((image, icc))
 }
 
 /// Width and height after the turn that the EXIF orientation asks for.
@@ -129,10 +172,15 @@ fn upright_size(decoder: &mut impl ImageDecoder) -> Result<(u32, u32), DecodeErr
     if width == 0 || height == 0 {
         return Err(DecodeError::Empty);
     }
-    Ok(match decoder.orientation().map_err(DecodeError::Format)? {
+    Ok(match orientation(decoder) {
         O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH => (height, width),
         O::NoTransforms | O::Rotate180 | O::FlipHorizontal | O::FlipVertical => (width, height),
     })
+}
+
+/// What the file says of the way its camera was held. EXIF that cannot be read says nothing, as everywhere else.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 /// Bits of a sample that [`Pixels`] takes.
@@ -154,14 +202,18 @@ fn to_pixels(image: DynamicImage) -> Result<Pixels, DecodeError> {
     Pixels::new(width, height, samples).ok_or(DecodeError::Empty)
 }
 
-fn to_image(decoded: &DynamicImage) -> Image {
+/// The colours of a decoded image; in bands of rows, so that a large image takes no memory beside the result.
+pub(super) fn to_image(decoded: &DynamicImage) -> Image {
+    const BAND: u32 = 64;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let mut image = Image::filled(width, height, 0.0);
     let n = width * height;
-    let rgb = decoded.to_rgb32f();
-    for (i, pixel) in rgb.pixels().enumerate() {
-        for (c, value) in pixel.0.iter().enumerate() {
-            image.data_mut()[c * n + i] = value.clamp(0.0, 1.0);
+    for top in (0..decoded.height()).step_by(BAND as usize) {
+        let band = decoded.crop_imm(0, top, decoded.width(), BAND).into_rgb32f();
+        for (i, pixel) in (top as usize * width..).zip(band.pixels()) {
+            for (c, value) in pixel.0.iter().enumerate() {
+                image.data_mut()[c * n + i] = value.clamp(0.0, 1.0);
+            }
         }
     }
     image

@@ -115,6 +115,7 @@ fn truncated_files_of_every_format_are_refused_by_name() {
         ("cut.png", encoded(&image, ImageFormat::Png)),
         ("cut.bmp", encoded(&image, ImageFormat::Bmp)),
         ("cut.tif", encoded(&image, ImageFormat::Tiff)),
+        ("cut.webp", encoded(&image, ImageFormat::WebP)),
     ];
     for (name, bytes) in whole {
         let path = file(folder.path(), name, &bytes);

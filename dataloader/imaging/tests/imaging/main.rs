@@ -6,3 +6,4 @@ mod image_files;
 mod jpeg;
 mod oracle_degrade;
 mod physics;
+mod tiff;

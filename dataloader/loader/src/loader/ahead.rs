@@ -26,11 +26,11 @@ pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
                 if shared.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let slice = shared.slice;
+                let len = shared.share.computed();
                 let taken = shared.taken.load(Ordering::Relaxed);
-                if n < (taken + 1) * slice.len + SAMPLES {
-                    let step = slice.start_step + n / slice.len;
-                    shared.sampler.prefetch(slice.first(step) + n % slice.len);
+                if n < (taken + 1) * len + SAMPLES {
+                    let rows = shared.share.rows(shared.start_step + n / len);
+                    shared.sampler.prefetch(rows.start + n % len);
                     n = next.fetch_add(1, Ordering::Relaxed);
                 } else {
                     drop(shared);

@@ -7,8 +7,13 @@ use defusion_config::Degradation;
 pub struct Batch {
     /// Number of the first sample; the others follow it.
     pub first_sample: u64,
-    /// Samples, B.
+    /// Samples, B; at least one.
     pub len: usize,
+    /// Samples of the step over all ranks.
+    pub step_len: usize,
+    /// Weight of this rank's mean in a mean over ranks, so that each sample of the step counts alike: 1 if shares are even,
+    /// 0 if the rank has no sample and computes a neighbour's only to take part.
+    pub weight: f64,
     /// Side of the images, pixels.
     pub crop: usize,
     /// Side of the instructions, pixels.
@@ -54,6 +59,8 @@ impl Batch {
         Self {
             first_sample,
             len,
+            step_len: len,
+            weight: 1.0,
             crop,
             size,
             lq: images(),
@@ -62,6 +69,11 @@ impl Batch {
             null_ground: grounds(),
             labels: Vec::new(),
         }
+    }
+
+    /// Returns the names of the samples that count: all, or none if the rank has no sample of its own.
+    pub fn counted(&self) -> &[Label] {
+        if self.weight > 0.0 { &self.labels } else { &[] }
     }
 
     /// Splits the batch into the memory of each sample.

@@ -42,7 +42,10 @@ pub enum LoadError {
     #[error(transparent)]
     Ground(#[from] GroundError),
     /// The batch cannot be divided among the ranks.
-    #[error("a global batch of {batch} does not divide over {world} ranks; rank {rank} has no slice")]
+    #[error(
+        "a global batch of {batch} cannot be dealt to rank {rank} of {world} in {accumulation} micro-batches: with more than \
+         one, ranks times micro-batches must divide it"
+    )]
     World {
         /// Samples of a step.
         batch: u64,
@@ -50,6 +53,8 @@ pub enum LoadError {
         rank: usize,
         /// Number of ranks.
         world: usize,
+        /// Micro-batches of a rank.
+        accumulation: u32,
     },
     /// The loader's threads cannot be started. Holds the system's reason.
     #[error("cannot start the loader's threads: {0}")]

@@ -1,7 +1,7 @@
 //! Batches, made ahead of need by threads of their own.
 //!
-//! Step `s` takes the samples `[s * B, (s + 1) * B)` of the [plan](crate::plan); rank `r` of `n` takes the `r`-th of `n`
-//! equal slices. Samples are pure functions of their number, so a batch is the same bytes at any number of threads, any
+//! Step `s` takes the samples `[s * B, (s + 1) * B)` of the [plan](crate::plan); rank `r` of `n` takes those from
+//! `s * B + floor(r * B / n)` to before `s * B + floor((r + 1) * B / n)`, which may be none. Samples are pure functions of their number, so a batch is the same bytes at any number of threads, any
 //! prefetch, and after any resume.
 //!
 //! Two coordinators build batches in turn, straight in the batch's own memory, their samples spread over one pool of
@@ -13,6 +13,7 @@ mod batch;
 mod error;
 mod pad;
 mod sample;
+mod share;
 mod siblings;
 
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use rayon::prelude::*;
 
 pub use batch::{Batch, Label};
 pub use error::LoadError;
+pub(crate) use sample::SPLIT;
 use sample::Sampler;
+use share::Share;
 
 use crate::plan::SamplingPlan;
 
@@ -43,27 +46,11 @@ pub struct Loader {
 #[derive(Debug)]
 struct Shared {
     sampler: Sampler,
-    slice: Slice,
+    start_step: u64,
+    share: Share,
     stop: AtomicBool,
     /// Steps handed out.
     taken: AtomicU64,
-}
-
-/// The samples that a rank takes.
-#[derive(Clone, Copy, Debug)]
-struct Slice {
-    start_step: u64,
-    /// Samples of a step over all ranks.
-    batch: u64,
-    /// The rank's first sample within a step, and how many it takes.
-    offset: u64,
-    len: u64,
-}
-
-impl Slice {
-    fn first(&self, step: u64) -> u64 {
-        step * self.batch + self.offset
-    }
 }
 
 impl Loader {
@@ -80,17 +67,14 @@ impl Loader {
         start_step: u64,
         threads: usize,
     ) -> Result<Self, LoadError> {
-        let batch = match stage {
-            Stage::Tokenizer => config.tokenizer.global_batch,
-            Stage::Diffusion => config.diffusion.global_batch,
+        let (batch, step) = match stage {
+            Stage::Tokenizer => (config.tokenizer.global_batch, &config.tokenizer.step),
+            Stage::Diffusion => (config.diffusion.global_batch, &config.diffusion.step),
         };
-        if world == 0 || rank >= world || !batch.is_multiple_of(world as u64) || batch == 0 {
-            return Err(LoadError::World { batch, rank, world });
-        }
-        let len = batch / world as u64;
-        let slice = Slice { start_step, batch, offset: rank as u64 * len, len };
+        let share = Share::of(batch, rank, world, step.accumulation)?;
         let sampler = Sampler::open(config, stage)?;
-        let shared = Arc::new(Shared { sampler, slice, stop: AtomicBool::new(false), taken: AtomicU64::new(0) });
+        let (stop, taken) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(Shared { sampler, start_step, share, stop, taken });
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match (threads, config.data.loader.threads as usize) {
             (0, 0) => cores().saturating_sub(1).max(1),
@@ -182,8 +166,11 @@ fn coordinate(
 }
 
 fn make(shared: &Shared, step: u64) -> Result<Batch, LoadError> {
-    let first = shared.slice.first(step);
-    let mut batch = shared.sampler.memory(first, shared.slice.len as usize);
+    let rows = shared.share.rows(step);
+    let first = rows.start;
+    let mut batch = shared.sampler.memory(first, shared.share.computed() as usize);
+    batch.weight = shared.share.weight();
+    batch.step_len = shared.share.of_step() as usize;
     let slots = batch.slots();
     let sample = |(n, slot)| match shared.stop.load(Ordering::Relaxed) {
         true => Err(LoadError::Ended),

@@ -11,7 +11,7 @@ use crate::shard::{DatasetReader, Record, ShardError};
 use defusion_imaging::{Image, degrade, ground, instruction};
 
 /// The split that training reads.
-const SPLIT: &str = "train";
+pub(crate) const SPLIT: &str = "train";
 
 /// Makes samples; shared by all threads of a loader.
 #[derive(Debug)]

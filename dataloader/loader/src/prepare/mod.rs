@@ -95,7 +95,7 @@ pub fn prepare(
         let rows = read_manifest(&store)?.rows();
         return Err(PrepareError::Exists { url: store.url().into(), rows });
     }
-    let Listing { pairs, mut problems, root, absent } = listing;
+    let Listing { pairs, mut problems, root, absent, passed_over } = listing;
     let pairs = inspect::inspect(pairs, options, &mut problems, progress);
     refuse(&root, &mut problems, options)?;
     // From here on the folder is unfinished.
@@ -111,7 +111,8 @@ pub fn prepare(
     let manifest = ShardManifest::new(&options.dataset, packed.shards);
     store.put(MANIFEST, manifest.to_json().into())?;
     notes::clean(&store, &manifest)?;
-    Ok(Report::new(store.url(), &manifest, packed.reused, absent, problems))
+    let reused_shards = packed.reused;
+    Ok(Report { reused_shards, absent, passed_over, problems, ..Report::of(store.url(), &manifest) })
 }
 
 /// Names the files relative to `root`; any problem is an error, unless they are to be left out.

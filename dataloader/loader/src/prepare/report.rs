@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use defusion_datasets::{Problem, ShardManifest};
+use defusion_datasets::{PassedOver, Problem, ShardManifest};
 
 /// What a preparation has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Report {
     pub reused_shards: usize,
     /// Splits of the descriptor of which the source has no file.
     pub absent: Vec<String>,
+    /// What else lies in the source.
+    pub passed_over: PassedOver,
     /// Images left out, and counts that differ.
     pub problems: Vec<Problem>,
 }
@@ -33,13 +35,8 @@ pub struct SplitReport {
 }
 
 impl Report {
-    pub(crate) fn new(
-        url: &str,
-        manifest: &ShardManifest,
-        reused_shards: usize,
-        absent: Vec<String>,
-        problems: Vec<Problem>,
-    ) -> Self {
+    /// Of what a manifest says alone.
+    pub(crate) fn of(url: &str, manifest: &ShardManifest) -> Self {
         let mut splits: BTreeMap<String, SplitReport> = BTreeMap::new();
         for shard in &manifest.shards {
             let split = splits.entry(shard.split.clone()).or_default();
@@ -47,7 +44,15 @@ impl Report {
             split.shards += 1;
             split.bytes += shard.bytes;
         }
-        Self { url: url.into(), dataset: manifest.dataset.clone(), splits, reused_shards, absent, problems }
+        Self {
+            url: url.into(),
+            dataset: manifest.dataset.clone(),
+            splits,
+            reused_shards: 0,
+            absent: Vec::new(),
+            passed_over: PassedOver::default(),
+            problems: Vec::new(),
+        }
     }
 }
 
@@ -64,6 +69,9 @@ impl std::fmt::Display for Report {
         }
         if !self.absent.is_empty() {
             writeln!(f, "  not in the source: {}", self.absent.join(", "))?;
+        }
+        if !self.passed_over.is_empty() {
+            writeln!(f, "  passed over: {}", self.passed_over)?;
         }
         if !self.problems.is_empty() {
             writeln!(f, "  left out or different:\n{}", lines(&self.problems, usize::MAX))?;

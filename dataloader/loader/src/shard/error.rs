@@ -90,6 +90,16 @@ impl ShardError {
         }
     }
 
+    /// Whether the data itself is wrong or missing, so that preparing it again helps; not if it merely cannot be read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, StoreError::NotFound { .. }),
+            Self::Cache { .. } => false,
+            Self::NotPrepared { .. } | Self::Manifest { .. } | Self::Shard { .. } | Self::Image { .. } => true,
+            Self::NoSplit { .. } | Self::Index { .. } => false,
+        }
+    }
+
     /// Exit code of a program that ends with this error.
     pub fn exit_code(&self) -> i32 {
         if self.is_transient() { EXIT_FAILED } else { EXIT_USAGE }

@@ -44,16 +44,17 @@ fn batches_are_the_same_at_any_threads_ranks_and_resume() {
     assert!(whole == batches(&config, Stage::Diffusion, 0, 1, 3, 3, 4));
     assert!(whole[2..] == batches(&config, Stage::Diffusion, 0, 1, 5, 2, 2));
     assert_eq!(whole[1].first_sample, 24);
-    for of in [2, 3] {
+    // Of six samples four ranks take 1, 2, 1 and 2; of eight, two take none.
+    for of in [2, 3, 4, 8] {
         let ranks: Vec<_> = (0..of).map(|rank| batches(&config, Stage::Diffusion, rank, of, 3, 2, 4)).collect();
         for (step, batch) in whole.iter().enumerate() {
-            let joined =
-                |part: fn(&Batch) -> &Vec<f32>| ranks.iter().flat_map(|r| part(&r[step]).clone()).collect::<Vec<_>>();
+            let counted = || ranks.iter().map(|r| &r[step]).filter(|batch| batch.weight > 0.0);
+            let joined = |part: fn(&Batch) -> &Vec<f32>| counted().flat_map(|b| part(b).clone()).collect::<Vec<_>>();
             assert!(joined(|b| &b.lq) == batch.lq);
             assert!(joined(|b| &b.target) == batch.target);
             assert!(joined(|b| &b.instruction) == batch.instruction);
             assert!(joined(|b| &b.null_ground) == batch.null_ground);
-            let labels: Vec<_> = ranks.iter().flat_map(|r| r[step].labels.clone()).collect();
+            let labels: Vec<_> = ranks.iter().flat_map(|r| r[step].counted().to_vec()).collect();
             assert_eq!(labels, batch.labels);
             assert_eq!(ranks[1][step].first_sample, batch.first_sample + 6 / of as u64);
         }
@@ -123,7 +124,9 @@ fn errors_name_what_failed_and_threads_end() {
     let dir = tempfile::tempdir().unwrap();
     let shards = dir.path().join("shards");
     let config = world(dir.path(), &shards.display().to_string());
-    assert!(matches!(Loader::open(&config, Stage::Diffusion, 0, 4, 0, 1), Err(LoadError::World { .. })));
+    let mut cut = config.clone();
+    cut.diffusion.step.accumulation = 2;
+    assert!(matches!(Loader::open(&cut, Stage::Diffusion, 0, 2, 0, 1), Err(LoadError::World { .. })));
     let mut missing = config.clone();
     missing.data.datasets[1].name = "gone".into();
     let error = Loader::open(&missing, Stage::Diffusion, 0, 1, 0, 1).unwrap_err().to_string();

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -33,6 +34,8 @@ pub struct Faulty {
     read: Mutex<String>,
     /// ...fail this often.
     unreadable: AtomicU32,
+    /// Whether writes wait.
+    held: AtomicBool,
 }
 
 impl fmt::Display for Faulty {
@@ -54,6 +57,11 @@ impl Faulty {
     pub fn fail_reads(&self, name: &str, times: u32) {
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = name.to_owned();
         self.unreadable.store(times, Ordering::SeqCst);
+    }
+
+    /// Lets writes wait until this is called with `false`, as those to a store that is too slow.
+    pub fn hold_writes(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
     }
 
     /// Failures and changes that are still to come.
@@ -91,6 +99,9 @@ impl Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.writes.fetch_add(1, Ordering::SeqCst);
+        while self.held.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if Self::hit(&self.written, at, &self.fail) {
             return Err(Self::error());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use defusion_checkpoint::{CheckpointError, RunFolder};
+use defusion_checkpoint::{CheckpointError, RunFolder, Snapshot};
 use defusion_config::Stage;
 use defusion_storage::testing::Faulty;
 use defusion_storage::{Retry, Store};
@@ -53,7 +53,7 @@ fn a_write_that_keeps_failing_is_reported_once_and_the_checkpoint_before_stays()
         let text = error.to_string();
         assert!(text.contains(name) && text.contains("faulty://run") && !text.contains(store.secret()), "{text}");
         assert_eq!(writer.wait().unwrap(), None);
-        assert_eq!(folder.find_latest().unwrap().unwrap().id, good);
+        assert_eq!(folder.load_latest().unwrap().unwrap().0.id, good);
 
         // The store recovers: the same step can be saved, and the half-written one is gone or whole.
         store.fail_writes("none", 0, 0);
@@ -71,7 +71,7 @@ fn a_failed_latest_json_does_not_lose_the_checkpoint() {
     store.fail_writes("latest.json", 99, 0);
     let id = writer.save(&snapshot(Stage::Diffusion, 10, 1)).unwrap();
     writer.wait().unwrap_err();
-    assert_eq!(folder.find_latest().unwrap().unwrap().id, id);
+    assert_eq!(folder.load_latest().unwrap().unwrap().0.id, id);
     store.fail_writes("none", 0, 0);
     let before = store.writes();
     writer.save(&snapshot(Stage::Diffusion, 10, 1)).unwrap();
@@ -137,7 +137,7 @@ fn what_a_killed_job_left_is_neither_used_nor_mixed_in_and_goes_in_the_end() {
     let mut killed = checkpointer(&folder, &first, 1, 2, options());
     let partial = killed.save(&snapshot(Stage::Diffusion, 20, 77)).unwrap();
     killed.wait().unwrap();
-    assert_eq!(folder.find_latest().unwrap().unwrap().id, good);
+    assert_eq!(folder.load_latest().unwrap().unwrap().0.id, good);
     assert_eq!(folder.checkpoints().unwrap(), [good]);
 
     let second = folder.claim("digest").unwrap();
@@ -205,5 +205,37 @@ fn a_store_that_cannot_be_read_never_means_an_older_checkpoint() {
         save_all(&folder, &attempt, 1, &snapshot(Stage::Diffusion, 20, 1));
         store.fail_reads(&format!("000000020-a0001/{name}"), u32::MAX);
         assert!(matches!(folder.load_latest().unwrap_err(), CheckpointError::Store(_)), "{name}");
+    }
+}
+
+#[test]
+fn parts_are_whole_files_and_each_is_read_once() {
+    let (store, folder) = faulty();
+    let attempt = folder.claim("digest").unwrap();
+    let saved = snapshot(Stage::Diffusion, 10, 1);
+    let id = save_all(&folder, &attempt, 2, &saved);
+    let reads = |load: &dyn Fn()| {
+        let before = store.reads();
+        load();
+        store.reads() - before
+    };
+    // Looking at the manifest and the files' sizes comes with every part.
+    let look = reads(&|| assert_eq!(folder.newest_whole(&mut Vec::new()).unwrap(), Some(id)));
+    let all = reads(&|| drop(folder.load(id).unwrap())) - look;
+    for parts in [1, 2, 3, 20] {
+        let mut joined = Snapshot::new(Stage::Diffusion, 10);
+        joined.scalars = saved.scalars.clone();
+        let mut count = 0;
+        for part in 0..parts {
+            count += reads(&|| drop(folder.load_part(id, part, parts).unwrap())) - look;
+            for (group, tensors) in folder.load_part(id, part, parts).unwrap().groups {
+                for (name, tensor) in tensors {
+                    let before = joined.groups.entry(group.clone()).or_default().insert(name, tensor);
+                    assert!(before.is_none());
+                }
+            }
+        }
+        assert_eq!(count, all, "{parts} parts");
+        assert_same(&joined, &saved);
     }
 }

@@ -8,14 +8,14 @@ use defusion_config::{Resolved, Stage};
 
 use crate::support::{assert_same, bytes_of, checkpointer, options, save_all, snapshot};
 
-fn recipe(text: &str) -> Resolved {
+pub fn recipe(text: &str) -> Resolved {
     let text = format!(
         "name: t\nrun: r\ndata:\n  shards: s\n  datasets: [{{name: gopro}}]\ntokenizer: {{perceptual_weight: 0}}\n{text}"
     );
     Resolved::parse(&text, Path::new("t.yaml"), &[]).unwrap()
 }
 
-fn folder(dir: &tempfile::TempDir) -> RunFolder {
+pub fn folder(dir: &tempfile::TempDir) -> RunFolder {
     RunFolder::open(&dir.path().join("run").display().to_string()).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn a_checkpoint_comes_back_exactly_at_any_world_size() {
         assert!(found.damaged.is_empty());
         assert_same(&loaded, &saved);
         assert_same(&folder.load(id).unwrap(), &saved);
-        assert_eq!(folder.find_latest().unwrap().unwrap().id, id);
+        assert_eq!(folder.load_latest().unwrap().unwrap().0.id, id);
     }
 }
 
@@ -119,7 +119,7 @@ fn a_damaged_newest_one_is_reported_and_the_one_before_is_used() {
         let next = folder.claim("digest").unwrap();
         let again = save_all(&folder, &next, 2, &snapshot(Stage::Diffusion, 20, 3));
         assert_eq!((again.step, again.attempt), (20, 2));
-        assert_eq!(folder.find_latest().unwrap().unwrap().id, again);
+        assert_eq!(folder.load_latest().unwrap().unwrap().0.id, again);
     }
 }
 
@@ -155,8 +155,8 @@ fn a_folder_of_another_config_is_refused_and_not_touched() {
 
     let error = folder.enter(&recipe("seed: 2")).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, CheckpointError::OtherConfig { .. }));
-    assert!(text.contains(&digest) && text.contains(&recipe("seed: 2").digest()), "{text}");
+    assert!(matches!(error, CheckpointError::OtherKeys { .. }) && !error.is_transient());
+    assert!(text.contains("seed was 1, is 2") && text.contains("set `run` to another folder"), "{text}");
     assert_eq!(fs::read(dir.path().join("run/config.yaml")).unwrap(), before);
     assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 1);
 }
@@ -249,4 +249,41 @@ fn a_snapshot_is_a_copy_of_the_moment() {
     let _ = weight.fill_(9.0);
     writer.wait().unwrap();
     assert_eq!(bytes_of(&folder.load(id).unwrap().groups["model"]["w"]), [1f32, 2.].map(f32::to_le_bytes).concat());
+}
+
+#[test]
+fn what_a_config_leaves_open_is_settled_once_and_recorded() {
+    use defusion_config::{Precision, Stage};
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(&dir);
+    let enter = |yaml: &str, native: bool| {
+        let mut config = recipe(yaml);
+        let digest = folder.enter_settling(&mut config, |config, recorded| config.settle_precision(recorded, native));
+        digest.map(|digest| (digest, Stage::BOTH.map(|stage| config.config.step(stage).precision)))
+    };
+    let first = enter("", false).unwrap();
+    assert_eq!(first.1, [Precision::Fp32; 2]);
+    assert_eq!(folder.config().unwrap().digest(), first.0);
+    // Another machine changes nothing, and names mean what they say.
+    assert_eq!(enter("", true).unwrap(), first);
+    let diffusion_in = |precision: &str| format!("diffusion: {{step: {{precision: {precision}}}}}");
+    assert_eq!(enter(&diffusion_in("fp32"), true).unwrap(), first);
+    assert!(matches!(enter(&diffusion_in("bf16"), false).unwrap_err(), CheckpointError::OtherKeys { .. }));
+}
+
+#[test]
+fn a_run_from_before_precisions_were_settled_goes_on_in_its_own() {
+    use defusion_config::Precision;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(&dir);
+    // As the program of before wrote it: the default was bf16, spelled out.
+    let before = recipe("diffusion: {step: {precision: bf16}}\n");
+    let yaml = before.to_yaml().unwrap().replace("precision: auto", "precision: bf16");
+    fs::create_dir(dir.path().join("run")).unwrap();
+    fs::write(dir.path().join("run/config.yaml"), format!("# digest: {}\n{yaml}", before.digest())).unwrap();
+    let mut config = recipe("");
+    let digest =
+        folder.enter_settling(&mut config, |config, recorded| config.settle_precision(recorded, false)).unwrap();
+    assert_eq!(digest, before.digest());
+    assert_eq!(config.config.diffusion.step.precision, Precision::Bf16);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 use defusion::evaluate::{EvaluateArgs, run_evaluate};
-use defusion_config::{Degradation, Resolved, Stage};
+use defusion_config::{Arithmetic, Degradation, Resolved, Stage};
 use defusion_dataloader::prepare::{self, list_source};
 use defusion_imaging::image_file::{read_image, write_image};
 use defusion_restore::evaluate::{EvaluateOptions, EvaluationPlan, Pass, Slice, run};
@@ -67,7 +67,8 @@ impl Fixture {
     }
 
     fn restorer(&self) -> Restorer<'_> {
-        Restorer::new(self.networks.tokenizer(), self.networks.unet(), &self.config.config, Device::Cpu, 3).unwrap()
+        let (tokenizer, unet) = (self.networks.tokenizer(), self.networks.unet());
+        Restorer::new(tokenizer, unet, &self.config.config, Device::Cpu, Arithmetic::Fp32, 3).unwrap()
     }
 }
 
@@ -116,7 +117,8 @@ fn two_workers_make_what_one_makes() {
 fn pairs_are_scored_as_the_files_are() {
     let fixture = Fixture::new("  crop: 0\n");
     let plan = EvaluationPlan::open(&fixture.config.config, 0).unwrap();
-    let outcome = run(&plan, &fixture.restorer(), &EvaluateOptions::default(), Slice::ALL, |_| ControlFlow::Continue(()));
+    let outcome =
+        run(&plan, &fixture.restorer(), &EvaluateOptions::default(), Slice::ALL, |_| ControlFlow::Continue(()));
     let got = outcome.unwrap().unwrap().totals.means(2, Pass::Before);
     let pairs = fixture._root.path().join("pairs");
     let mut want = [0.0; 4];

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use defusion::export::{ExportArgs, run_export};
-use defusion_config::{Resolved, Stage};
 use defusion_checkpoint::RunFolder;
-use defusion_restore::export::{Export, ExportError, Exported, Part};
+use defusion_config::{Resolved, Stage};
 use defusion_model::import;
-use defusion_restore::Networks;
 use defusion_model::weights::WeightsFile;
+use defusion_restore::Networks;
+use defusion_restore::export::{Export, ExportError, Exported, Part};
 use tch::{Device, nn};
 
 use crate::tiny;

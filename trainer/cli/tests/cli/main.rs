@@ -3,5 +3,6 @@
 mod evaluate;
 mod export;
 mod restore;
+mod restore_many;
 #[path = "../../../restore/tests/restore/tiny.rs"]
 mod tiny;

@@ -16,31 +16,31 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat};
 use crate::tiny;
 
 /// A folder for one test.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-fn rgb8(image: &Image) -> DynamicImage {
+pub(crate) fn rgb8(image: &Image) -> DynamicImage {
     let (w, h) = (image.width() as u32, image.height() as u32);
     DynamicImage::ImageRgb8(image::RgbImage::from_raw(w, h, image.to_rgb8()).unwrap())
 }
@@ -127,7 +127,7 @@ struct Cli {
 }
 
 /// Exports tiny weights and runs `defusion restore` as the command line would.
-fn restore(folder: &Folder, arguments: &[&str]) -> Result<(), String> {
+pub(crate) fn restore(folder: &Folder, arguments: &[&str]) -> Result<(), String> {
     let weights = folder.path("weights.safetensors");
     if !weights.exists() {
         let run = folder.path("run");
@@ -141,7 +141,7 @@ fn restore(folder: &Folder, arguments: &[&str]) -> Result<(), String> {
     run_restore(&cli.restore).map_err(|e| e.to_string())
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

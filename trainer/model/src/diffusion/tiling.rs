@@ -76,7 +76,8 @@ impl Tiling {
     /// Predicts the noise of whole images `y_t` `[B, 3, H, W]` by a network that sees tiles.
     ///
     /// `lq` is x_LQ, of y_t's shape. `eps(y_t, lq)` is called with up to `batch` tiles of each image at once,
-    /// `[n * B, 3, tile, tile]`, tile by tile, and returns the noise in that shape.
+    /// `[n * B, 3, tile, tile]`, tile by tile, and returns the noise in that shape. Beside the result there is no tensor of
+    /// the image's size.
     pub fn eps(
         &self,
         y_t: &Tensor,
@@ -95,7 +96,8 @@ impl Tiling {
                 self.add(&mut sum, corner, &tile);
             }
         }
-        sum / &self.total
+        sum /= &self.total;
+        sum
     }
 }
 

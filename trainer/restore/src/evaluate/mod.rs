@@ -4,6 +4,7 @@
 //! well as for the command `defusion evaluate`.
 
 mod error;
+mod figures;
 mod plan;
 mod report;
 mod run;
@@ -12,8 +13,9 @@ mod targets;
 mod totals;
 
 pub use error::EvaluateError;
+pub use figures::Figures;
 pub use plan::{Case, EvaluationPlan};
-pub use report::{Figures, Provenance, Report, Row, VERSION};
+pub use report::{Provenance, Report, Row, VERSION};
 pub use run::{EvaluateOptions, Outcome, Slice, run};
 pub use sheet::{COLUMNS, SheetRow, draw as draw_sheet};
 pub use targets::Target;

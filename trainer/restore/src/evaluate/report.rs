@@ -3,31 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use defusion_config::Arithmetic;
 use serde::Serialize;
 
+use super::figures::{Figures, figures};
 use super::plan::{Case, EvaluationPlan};
 use super::targets::{self, Target};
-use super::totals::{METRICS, Pass, Totals};
+use super::totals::Totals;
+use crate::metrics::WINDOW;
 
 /// Version of the report's format.
 pub const VERSION: u32 = 1;
-
-/// Means over images. PSNR in dB, on RGB unless the name ends in `_y` (BT.601 luma).
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
-    /// Images.
-    pub images: u64,
-    /// PSNR of the degraded images.
-    pub psnr_before: f64,
-    /// PSNR of the restored images.
-    pub psnr_after: f64,
-    /// Standard deviation of `psnr_after` over the repetitions, which differ in ground, severity and y_T.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub psnr_after_spread: Option<f64>,
-    /// All other metrics: `{metric}_before`, `{metric}_after`, and `{metric}_blind` if a blind pass was run.
-    #[serde(flatten)]
-    pub more: BTreeMap<String, f64>,
-}
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +49,9 @@ pub struct Provenance {
     pub seed: u64,
     /// Repetitions.
     pub repeats: u64,
+    /// What the U-Net computed with; absent in reports from before there was a choice, which are float32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Arithmetic>,
     /// DDIM's timesteps.
     pub timesteps: Vec<i64>,
     /// Side of the centre crops that were scored; 0: full frames.
@@ -183,11 +172,19 @@ impl Report {
                 row.paper.iter().map(shown).collect::<Vec<_>>().join("; "),
             ]);
         }
-        let (before, after) = (self.mean_psnr_before, self.mean_psnr_after);
-        let psnr = pair(Some(before), Some(after), 2);
-        let gain = format!("{:+.2}", after - before);
+        let psnr = pair(Some(self.mean_psnr_before), Some(self.mean_psnr_after), 2);
+        let gain = format!("{:+.2}", self.mean_psnr_after - self.mean_psnr_before);
         let empty = String::new;
         out += &line([head("mean"), empty(), psnr, gain, empty(), empty(), empty(), empty()]);
+        for row in &self.rows {
+            if let Some(left_out) = row.figures.ssim_images.map(|scored| row.figures.images - scored) {
+                let _ = writeln!(
+                    out,
+                    "{}: SSIM is without {left_out} image(s) smaller than {WINDOW}x{WINDOW} pixels",
+                    name(row)
+                );
+            }
+        }
         out
     }
 }
@@ -200,36 +197,4 @@ fn shown(target: &Target) -> String {
 
 fn paper(case: &Case) -> Vec<Target> {
     targets::of(&case.dataset, if case.synthetic { &case.categories } else { &[] })
-}
-
-/// Figures over the images of `cases` together; means of the repetitions.
-fn figures(runs: &[Totals], cases: &[usize], lpips: bool, blind: bool) -> Figures {
-    let images = |run: &Totals| cases.iter().map(|&c| run.images(c)).sum::<u64>();
-    let mean_of_run = |run: &Totals, pass: Pass, metric: usize| {
-        let sum: f64 = cases.iter().map(|&c| run.means(c, pass)[metric] * run.images(c) as f64).sum();
-        sum / images(run).max(1) as f64
-    };
-    let mean =
-        |pass, metric| runs.iter().map(|run| mean_of_run(run, pass, metric)).sum::<f64>() / runs.len().max(1) as f64;
-    let after = mean(Pass::After, 0);
-    let spread = (runs.len() > 1).then(|| {
-        let squares = runs.iter().map(|run| (mean_of_run(run, Pass::After, 0) - after).powi(2)).sum::<f64>();
-        (squares / (runs.len() - 1) as f64).sqrt()
-    });
-    let mut more = BTreeMap::new();
-    for (m, metric) in METRICS.iter().enumerate().filter(|(_, metric)| lpips || **metric != "lpips") {
-        for (pass, suffix) in [(Pass::Before, "before"), (Pass::After, "after"), (Pass::Blind, "blind")] {
-            let named = m == 0 && pass != Pass::Blind;
-            if !named && (blind || pass != Pass::Blind) {
-                more.insert(format!("{metric}_{suffix}"), mean(pass, m));
-            }
-        }
-    }
-    Figures {
-        images: runs.first().map_or(0, images),
-        psnr_before: mean(Pass::Before, 0),
-        psnr_after: after,
-        psnr_after_spread: spread,
-        more,
-    }
 }

@@ -12,8 +12,11 @@ use super::plan::{EvaluationPlan, Sample};
 use super::sheet::SheetRow;
 use super::totals::{Pass, Totals};
 use crate::metrics;
-use defusion_model::networks::lpips::Lpips;
 use crate::{Job, Restored, Restorer, to_tensor};
+use defusion_model::networks::lpips::Lpips;
+
+/// Shortest side of an image that LPIPS is measured of, pixels: of a smaller one AlexNet's pooling leaves nothing.
+const LPIPS_SIDE: usize = 31;
 
 /// How a plan is run.
 #[derive(Default)]
@@ -79,7 +82,6 @@ pub fn run(
             false => None,
         };
         for (i, (&(case, _), sample)) in items.iter().zip(&samples).enumerate() {
-            outcome.totals.count(case);
             let mut score = |pass, image: &Image| -> Result<f64, EvaluateError> {
                 let dataset = || plan.cases()[case].dataset.clone();
                 let scores = metrics::score(image, &sample.hq).map_err(|source| EvaluateError::Metric {
@@ -87,7 +89,9 @@ pub fn run(
                     key: sample.key.clone(),
                     source,
                 })?;
-                let lpips = options.lpips.map(|(lpips, device)| distance(lpips, device, image, &sample.hq));
+                let small = image.width().min(image.height()) < LPIPS_SIDE;
+                let lpips = options.lpips.filter(|_| !small);
+                let lpips = lpips.map(|(lpips, device)| distance(lpips, device, image, &sample.hq));
                 outcome.totals.add(case, pass, &scores, lpips);
                 Ok(scores.psnr_rgb)
             };

@@ -61,7 +61,9 @@ impl ExportError {
         match self {
             Self::Checkpoint(source) => source.exit_code(),
             Self::Weights(source) => source.exit_code(),
-            Self::NoCheckpoint { .. } | Self::Exists { .. } | Self::NotExported { .. } | Self::Config { .. } => EXIT_USAGE,
+            Self::NoCheckpoint { .. } | Self::Exists { .. } | Self::NotExported { .. } | Self::Config { .. } => {
+                EXIT_USAGE
+            }
         }
     }
 }

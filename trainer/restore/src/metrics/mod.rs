@@ -33,25 +33,30 @@ pub enum MetricError {
 pub struct Scores {
     /// PSNR over all three channels, dB. Infinite if the 8-bit images are equal.
     pub psnr_rgb: f64,
-    /// Mean of the three channels' SSIM.
+    /// Mean of the three channels' SSIM; not a number if a side is below [`WINDOW`].
     pub ssim_rgb: f64,
     /// PSNR of luma, dB.
     pub psnr_y: f64,
-    /// SSIM of luma.
+    /// SSIM of luma; not a number if a side is below [`WINDOW`].
     pub ssim_y: f64,
 }
 
 /// Scores `image` against `reference`, both first rounded to 8 bit as a file would hold them.
 ///
 /// # Errors
-/// [`MetricError`] if the sizes differ or a side is below [`WINDOW`].
+/// [`MetricError`] if the sizes differ.
 pub fn score(image: &Image, reference: &Image) -> Result<Scores, MetricError> {
     let (a, b) = (Planes::rgb(image), Planes::rgb(reference));
     let (a_y, b_y) = (a.luma(), b.luma());
+    // What is not defined for an image is left out; the rest still says something.
+    let defined = |ssim| match ssim {
+        Err(MetricError::TooSmall(..)) => Ok(f64::NAN),
+        other => other,
+    };
     Ok(Scores {
         psnr_rgb: psnr(&a, &b)?,
-        ssim_rgb: ssim(&a, &b)?,
+        ssim_rgb: defined(ssim(&a, &b))?,
         psnr_y: psnr(&a_y, &b_y)?,
-        ssim_y: ssim(&a_y, &b_y)?,
+        ssim_y: defined(ssim(&a_y, &b_y))?,
     })
 }

@@ -14,8 +14,10 @@ struct Golden {
 
 #[test]
 fn agrees_with_scikit_image() {
-    let golden: Vec<Golden> = serde_json::from_slice(include_bytes!("../../../model/tests/model/goldens/metrics.json")).unwrap();
-    let tensors = SafeTensors::deserialize(include_bytes!("../../../model/tests/model/goldens/metrics.safetensors")).unwrap();
+    let golden: Vec<Golden> =
+        serde_json::from_slice(include_bytes!("../../../model/tests/model/goldens/metrics.json")).unwrap();
+    let tensors =
+        SafeTensors::deserialize(include_bytes!("../../../model/tests/model/goldens/metrics.safetensors")).unwrap();
     assert_eq!(golden.len(), 3);
     for (i, want) in golden.iter().enumerate() {
         let image = |name: &str| {
@@ -53,11 +55,22 @@ fn rounds_to_8_bit_before_scoring() {
 }
 
 #[test]
+fn an_image_smaller_than_ssims_window_is_scored_by_what_is_defined() {
+    let (a, b) = (Image::filled(10, 10, 0.0), Image::filled(10, 10, 1.0 / 255.0));
+    let scores = metrics::score(&a, &b).unwrap();
+    assert!((scores.psnr_rgb - 20.0 * 255f64.log10()).abs() < 1e-9 && scores.psnr_y.is_finite());
+    assert!(scores.ssim_rgb.is_nan() && scores.ssim_y.is_nan());
+    let large = Image::filled(metrics::WINDOW, metrics::WINDOW, 0.5);
+    assert_eq!(metrics::score(&large, &large).unwrap().ssim_rgb, 1.0);
+}
+
+#[test]
 fn refuses_what_cannot_be_compared() {
     let (a, b) = (Image::filled(32, 16, 0.1), Image::filled(16, 32, 0.1));
     assert_eq!(metrics::score(&a, &b), Err(MetricError::Size(32, 16, 16, 32)));
     let small = Image::filled(10, 200, 0.1);
-    assert_eq!(metrics::score(&small, &small), Err(MetricError::TooSmall(10, 200)));
+    let tall = Planes::rgb(&small);
+    assert_eq!(metrics::ssim(&tall, &tall), Err(MetricError::TooSmall(10, 200)));
     let rgb = Planes::rgb(&a);
     assert_eq!(metrics::psnr(&rgb, &rgb.luma()), Err(MetricError::Channels(3, 1)));
 }

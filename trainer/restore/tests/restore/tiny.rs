@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use defusion_checkpoint::{CheckpointOptions, Checkpointer, RunFolder, Snapshot};
 use defusion_config::{Resolved, Stage};
 use defusion_imaging::{Image, Rng};
-use defusion_checkpoint::{CheckpointOptions, Checkpointer, RunFolder, Snapshot};
 use defusion_restore::Networks;
 use tch::{Device, Tensor};
 

@@ -114,11 +114,12 @@ impl Monitor {
     pub fn images(&mut self, step: u64, name: &str, grid: &Image) {
         let Some(lead) = &mut self.0 else { return };
         let encoded = encode_image(grid, ImageEncoding::Png);
-        let result = encoded.map_err(|e| MonitorError::Grid { name: name.into(), message: e.to_string() }).and_then(|png| {
-            let event = tensorboard::image(unix_seconds(), step, name, grid, &png);
-            lead.uploader.put(format!("samples/{}-{step:09}-{name}.png", lead.stage), png.into());
-            lead.events.append(&event)
-        });
+        let result =
+            encoded.map_err(|e| MonitorError::Grid { name: name.into(), message: e.to_string() }).and_then(|png| {
+                let event = tensorboard::image(unix_seconds(), step, name, grid, &png);
+                lead.uploader.put(format!("samples/{}-{step:09}-{name}.png", lead.stage), png.into());
+                lead.events.append(&event)
+            });
         lead.note(result);
     }
 

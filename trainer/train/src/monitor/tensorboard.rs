@@ -100,11 +100,8 @@ fn chart(name: &str) -> String {
 
 /// Figures, each a point of its chart.
 pub(super) fn scalars(wall_time: f64, step: u64, values: &[(&str, f64)]) -> Vec<u8> {
-    let point = |&(name, value): &(&str, f64)| Value {
-        tag: chart(name),
-        simple_value: Some(value as f32),
-        ..Value::default()
-    };
+    let point =
+        |&(name, value): &(&str, f64)| Value { tag: chart(name), simple_value: Some(value as f32), ..Value::default() };
     record(&summary(wall_time, step, values.iter().map(point).collect()))
 }
 

@@ -27,7 +27,7 @@ pub enum TrainError {
     Load(#[from] LoadError),
     /// A training step.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Stage(Box<StageError>),
     /// The datasets of validation.
     #[error(transparent)]
     Validation(#[from] EvaluateError),
@@ -43,6 +43,9 @@ pub enum TrainError {
     /// libtorch outside a step.
     #[error(transparent)]
     Torch(#[from] tch::TchError),
+    /// libtorch cannot say what the device is.
+    #[error("the worker's device: {0}")]
+    Device(#[from] defusion_torch::TorchError),
     /// A shard is damaged.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -60,6 +63,23 @@ pub enum TrainError {
         /// Rank 0's error.
         text: String,
     },
+    /// Another rank found something that ends the job on all ranks; it has said what.
+    #[error("rank {rank} could not go on: {text}")]
+    OtherRank {
+        /// The rank.
+        rank: usize,
+        /// Its exit code.
+        exit_code: i32,
+        /// Its error.
+        text: String,
+    },
+}
+
+impl From<StageError> for TrainError {
+    fn from(error: StageError) -> Self {
+        // By far the largest variant: without the box every result of this crate would be as large.
+        Self::Stage(Box::new(error))
+    }
 }
 
 impl TrainError {
@@ -77,7 +97,8 @@ impl TrainError {
             Self::Checkpoint(source) => source.exit_code(),
             Self::Parallel(source) => source.exit_code(),
             Self::Shard(source) => source.exit_code(),
-            Self::RankZero { exit_code, .. } => *exit_code,
+            Self::Device(source) => source.exit_code(),
+            Self::RankZero { exit_code, .. } | Self::OtherRank { exit_code, .. } => *exit_code,
             Self::Elsewhere(_) => EXIT_USAGE,
             Self::Monitor(source) if !source.is_transient() => EXIT_USAGE,
             // The run folder's store, a full disk, the device: each may be well again at the next start.
@@ -87,6 +108,6 @@ impl TrainError {
 
     /// Returns whether another rank has said what is wrong, so that this one need not.
     pub fn is_said_elsewhere(&self) -> bool {
-        matches!(self, Self::RankZero { .. } | Self::Elsewhere(_))
+        matches!(self, Self::RankZero { .. } | Self::OtherRank { .. } | Self::Elsewhere(_))
     }
 }

@@ -9,10 +9,10 @@ use fnv::FnvHasher;
 use tch::Tensor;
 
 use super::{Run, TrainError};
-use defusion_restore::evaluate::{self, EvaluateOptions, Slice};
 use crate::monitor;
-use defusion_parallel::ReduceOp;
 use crate::stage::{ImageGrid, StepReport, TrainingStage};
+use defusion_parallel::ReduceOp;
+use defusion_restore::evaluate::{self, EvaluateOptions, Slice};
 
 impl Run {
     /// Notes that `done` steps of `stage` are finished; logs if the config says so.
@@ -29,9 +29,9 @@ impl Run {
     ) -> Result<(), TrainError> {
         self.heartbeat.beat(stage.name(), done);
         self.group.enter(stage, done, false);
-        self.throughput.step(batch.len * self.group.size(), report.times, loader.wait_seconds());
+        self.throughput.step(batch.step_len, report.times, loader.wait_seconds());
         if let Some(id) = self.checkpointer.poll()? {
-            self.say(&format!("checkpoint {id} is safe"));
+            self.is_safe(id, stage.name(), done);
         }
         if let Some(monitor) = &mut self.monitor {
             monitor.progress(done);
@@ -39,7 +39,7 @@ impl Run {
         if !done.is_multiple_of(self.config().monitor.log_every) {
             return Ok(());
         }
-        let mut entries = self.mean_over_ranks(&report.values)?;
+        let mut entries = self.mean_over_ranks(&report.values, batch.weight)?;
         entries.push(("lr", report.lr));
         entries.extend(self.throughput.take());
         let audit = [("samples_digest", self.samples_digest(batch)?)];
@@ -49,9 +49,13 @@ impl Run {
         Ok(())
     }
 
-    /// The values averaged over all ranks. This waits for the device, so it is done only for steps that are logged.
-    fn mean_over_ranks(&self, values: &[(&'static str, Tensor)]) -> Result<Vec<(&'static str, f64)>, TrainError> {
-        let host: Vec<f64> = values.iter().map(|(_, v)| v.double_value(&[])).collect();
+    /// The values averaged over all ranks, each rank's with its weight. This waits for the device, so it is done only for steps that are logged.
+    fn mean_over_ranks(
+        &self,
+        values: &[(&'static str, Tensor)],
+        weight: f64,
+    ) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let host: Vec<f64> = values.iter().map(|(_, v)| v.double_value(&[]) * weight).collect();
         let mut host = Tensor::f_from_slice(&host)?;
         self.group.collective().all_reduce(&mut host, ReduceOp::Sum, "log")?;
         let host = Vec::<f64>::try_from(host / self.group.size() as f64)?;
@@ -62,7 +66,7 @@ impl Run {
     fn samples_digest(&self, batch: &Batch) -> Result<f64, TrainError> {
         // 40 bits a sample: the sums of thousands are exact in a float64.
         let digest = |label: &Label| (label_hash(label) >> 24) as i64;
-        let mut sum = Tensor::f_from_slice(&[batch.labels.iter().map(digest).sum::<i64>()])?;
+        let mut sum = Tensor::f_from_slice(&[batch.counted().iter().map(digest).sum::<i64>()])?;
         self.group.collective().all_reduce(&mut sum, ReduceOp::Sum, "samples digest")?;
         Ok(sum.int64_value(&[0]) as f64)
     }

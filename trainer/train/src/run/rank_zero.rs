@@ -1,18 +1,18 @@
 //! What only rank 0 does, and all ranks must know.
 
 use defusion_config::protocol::EXIT_FAILED;
-use defusion_parallel::ProcessGroup;
+use defusion_parallel::Collective;
 
 use super::TrainError;
 
 /// What `make` returns on rank 0, on all ranks. Where it fails there, all ranks fail, and rank 0 with the cause.
 pub(super) fn from_rank_zero(
-    group: &ProcessGroup,
+    comm: &dyn Collective,
     make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
 ) -> Result<Vec<u8>, TrainError> {
     let mut message = Vec::new();
     let mut failure = None;
-    if group.rank() == 0 {
+    if comm.rank() == 0 {
         match make() {
             Ok(bytes) => {
                 message.push(1);
@@ -26,7 +26,7 @@ pub(super) fn from_rank_zero(
             }
         }
     }
-    group.collective().broadcast_bytes(&mut message, 0, "news from rank 0")?;
+    comm.broadcast_bytes(&mut message, 0, "news from rank 0")?;
     if let Some(error) = failure {
         return Err(error);
     }

@@ -4,19 +4,21 @@ use defusion_config::{Config, Stage};
 use defusion_dataloader::loader::Batch;
 use tch::{Kind, Tensor, nn};
 
-use super::engine::{Clock, Engine, EngineError, EngineOptions};
+use super::clock::Clock;
+use super::engine::{Engine, EngineError, EngineOptions, arithmetic};
 use super::noise::timesteps_and_noise;
-use super::{ImageGrid, StageError, StepReport, TrainingStage, image_tensor};
-use defusion_torch::autocast;
+use super::{ImageGrid, StageError, StepReport, TrainingStage, image_tensor, weighed};
 use defusion_checkpoint::Snapshot;
 use defusion_model::diffusion::objective::q_sample;
+use defusion_model::diffusion::prediction;
 use defusion_model::diffusion::schedule::Schedule;
+use defusion_model::import;
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::defusion::DefusionUnet;
-use defusion_model::import;
 use defusion_model::networks::tokenizer::{Tokenizer, zero_share};
-use defusion_restore::{Restorer, restore_batch};
 use defusion_parallel::ProcessGroup;
+use defusion_restore::{Restorer, restore_batch};
+use defusion_torch::autocast;
 
 /// The networks, optimizer and moving average of stage 2, and the frozen tokenizer that conditions it.
 pub struct DiffusionTraining {
@@ -30,6 +32,17 @@ pub struct DiffusionTraining {
 }
 
 impl DiffusionTraining {
+    /// Makes sure that the file of `config.diffusion.pretrained` fits the networks, before stage 1 is trained for nothing.
+    ///
+    /// # Errors
+    /// [`StageError::Import`] if it does not.
+    pub fn check(config: &Config) -> Result<(), StageError> {
+        let Some(file) = &config.diffusion.pretrained else { return Ok(()) };
+        let tokens = defusion_footprint::tokens(&config.model, config.data.grounds.size);
+        let network = defusion_footprint::diffusion(&config.model, config.data.crop, tokens);
+        Ok(import::check_unet(network.parameters.into_iter().map(|p| (p.name, p.shape)), file)?)
+    }
+
     /// New networks, or those of `config.diffusion.pretrained`. The frozen tokenizer's weights come with
     /// [`DiffusionTraining::set_tokenizer`] or with a snapshot.
     ///
@@ -92,6 +105,8 @@ impl DiffusionTraining {
         let (t, eps) =
             timesteps_and_noise(self.config.seed, batch.first_sample, batch.len, stage.timesteps, side, device)?;
         let y_t = q_sample(&self.schedule, &y0, &t, &eps);
+        let target = prediction::target(stage.prediction, &self.schedule, &y0, &t, &eps);
+        let weights = prediction::loss_weights(stage.prediction, &self.schedule, &t, stage.min_snr_gamma, device);
         let t = Tensor::f_from_slice(&t)?.f_to_device(device)?;
 
         let micro_batches = i64::from(stage.step.accumulation);
@@ -99,13 +114,15 @@ impl DiffusionTraining {
         self.engine.begin_step()?;
         for k in 0..micro_batches {
             let part = |x: &Tensor| x.narrow(0, k * rows, rows);
-            let predicted = autocast(device, stage.step.precision, || {
+            let predicted = autocast(device, arithmetic(&stage.step)?, || {
                 let tokens = tokens.as_ref().map(part);
                 self.unet.forward(&part(&y_t), &part(&t), &part(&lq), tokens.as_ref(), &self.forward)
             })?;
-            // Equation 11, in float32 whatever the forward pass used.
-            let loss = (part(&eps) - predicted.to_kind(Kind::Float)).square().mean(Kind::Float);
-            self.engine.backward(&loss, k + 1 == micro_batches, &mut clock)?;
+            // Equation 11 (of eps, or of what the config has predicted), in float32 whatever the forward pass used.
+            let error = (part(&target) - predicted.to_kind(Kind::Float)).square();
+            let error = if let Some(weights) = &weights { error * part(weights) } else { error };
+            let loss = error.mean(Kind::Float);
+            self.engine.backward(&weighed(&loss, batch.weight), k + 1 == micro_batches, &mut clock)?;
         }
         let lr = stage.lr.at(step, stage.iterations);
         let update = self.engine.update(step, lr, stage.clip_norm, &mut clock)?;
@@ -131,21 +148,17 @@ impl TrainingStage for DiffusionTraining {
         snapshot
     }
 
-    fn load_state(&mut self, snapshot: &Snapshot) -> Result<(), StageError> {
-        self.engine.load(snapshot)?;
-        Ok(snapshot.copy_into("tokenizer", self.tokenizer_vars.variables())?)
-    }
-
     fn images(&mut self, batch: &Batch) -> Result<Vec<ImageGrid>, StageError> {
         let _no_grad = tch::no_grad_guard();
-        self.try_images(batch).map_err(|e| EngineError::from(e).at(Stage::Diffusion, 0))
+        self.try_images(batch).map_err(|e| e.at(Stage::Diffusion, 0))
     }
 
     fn with_restorer(&mut self, borrow: &mut dyn FnMut(&Restorer<'_>)) -> Result<(), StageError> {
         let Self { engine, unet, tokenizer, config, .. } = self;
         let device = engine.device();
+        let arithmetic = arithmetic(&config.diffusion.step).map_err(|e| e.at(Stage::Diffusion, 0))?;
         engine.with_average(|| {
-            borrow(&Restorer::new(tokenizer, unet, config, device, VALIDATION_BATCH)?);
+            borrow(&Restorer::new(tokenizer, unet, config, device, arithmetic, VALIDATION_BATCH)?);
             Ok(())
         })
     }
@@ -155,7 +168,7 @@ impl TrainingStage for DiffusionTraining {
 const VALIDATION_BATCH: usize = 8;
 
 impl DiffusionTraining {
-    fn try_images(&mut self, batch: &Batch) -> Result<Vec<ImageGrid>, tch::TchError> {
+    fn try_images(&mut self, batch: &Batch) -> Result<Vec<ImageGrid>, EngineError> {
         let device = self.engine.device();
         let rows = (batch.len as i64).min(4);
         let few = |x: Tensor| x.narrow(0, 0, rows);
@@ -165,9 +178,10 @@ impl DiffusionTraining {
         let null = few(image_tensor(&batch.null_ground, batch.size, device)?);
         let tokens = self.tokens(batch)?.map(few);
         let Self { engine, unet, schedule, config, .. } = self;
+        let arithmetic = arithmetic(&config.diffusion.step)?;
         let restored = engine.with_average(|| {
-            restore_batch(unet, schedule, &config.diffusion.sampler, &lq, tokens.as_ref(), config.seed)
-        });
+            restore_batch(unet, schedule, &config.diffusion, arithmetic, &lq, tokens.as_ref(), config.seed)
+        })?;
         Ok(vec![
             ImageGrid { name: "degraded_restored_target", rows: vec![lq, restored, target] },
             ImageGrid { name: "instruction_ground", rows: vec![v, null] },

@@ -1,15 +1,16 @@
 //! One network in training: its weights, gradient buckets, optimizer and moving average.
 
-use std::ops::AddAssign;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use defusion_config::{Adam, Stage, StepOptions};
+use defusion_config::{Adam, Arithmetic, Stage, StepOptions};
 use tch::{Device, Tensor, nn};
 
 use super::StageError;
-use defusion_checkpoint::{CheckpointError, Snapshot};
+use super::buffers::KeptBuffers;
+use super::clock::Clock;
 use crate::ema::Ema;
 use crate::optim::{self, AdamW};
+use defusion_checkpoint::Snapshot;
 use defusion_parallel::{BucketSizes, DataParallel, DataParallelOptions, ParallelError, ProcessGroup, Unused};
 use defusion_torch::TorchError;
 
@@ -47,6 +48,9 @@ pub enum EngineError {
     /// Too many non-finite steps in a row.
     #[error("{0} non-finite steps in a row")]
     Diverged(u64),
+    /// `precision` is still `auto`.
+    #[error("precision is auto")]
+    Unsettled,
 }
 
 impl EngineError {
@@ -57,58 +61,17 @@ impl EngineError {
             Self::Torch(source) => StageError::Torch { stage, step, source },
             Self::Parallel(source) => StageError::Parallel { stage, step, source },
             Self::Diverged(steps) => StageError::Diverged { stage, step, steps },
+            Self::Unsettled => StageError::Unsettled(stage),
         }
     }
 }
 
-/// Seconds of one step by part. On CUDA these are the host's: work is enqueued, and only what waits shows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    /// Forward passes, losses and moving the batch to the device.
-    pub forward: f64,
-    /// Backward passes, with the communication that they hide.
-    pub backward: f64,
-    /// Communication that backward did not hide.
-    pub exposed_all_reduce: f64,
-    /// Communication of gradients in all, hidden or not.
-    pub all_reduce: f64,
-    /// Clipping, optimizer, moving average.
-    pub optimizer: f64,
-}
-
-impl AddAssign for Times {
-    fn add_assign(&mut self, other: Self) {
-        self.forward += other.forward;
-        self.backward += other.backward;
-        self.exposed_all_reduce += other.exposed_all_reduce;
-        self.all_reduce += other.all_reduce;
-        self.optimizer += other.optimizer;
-    }
-}
-
-/// A clock that is read at the end of each part.
-#[derive(Debug)]
-pub struct Clock {
-    last: Instant,
-    /// What was read.
-    pub times: Times,
-}
-
-impl Clock {
-    /// Starts it.
-    pub fn start() -> Self {
-        Self { last: Instant::now(), times: Times::default() }
-    }
-
-    /// Everything since the last reading was forward.
-    pub fn forward(&mut self) {
-        self.times.forward += self.lap().as_secs_f64();
-    }
-
-    fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now - std::mem::replace(&mut self.last, now)
-    }
+/// Returns what a stage computes with.
+///
+/// # Errors
+/// [`EngineError::Unsettled`].
+pub(super) fn arithmetic(step: &StepOptions) -> Result<Arithmetic, EngineError> {
+    step.precision.settled().ok_or(EngineError::Unsettled)
 }
 
 /// What [`Engine::update`] found. Scalars on the device.
@@ -118,12 +81,16 @@ pub struct Update {
     pub loss: Tensor,
     /// Global norm of the gradient before clipping.
     pub grad_norm: Tensor,
+    /// 1 if the step was skipped because loss or gradient is not finite, else 0.
+    pub nonfinite: Tensor,
 }
 
 /// One network in training.
 pub struct Engine {
     prefix: &'static str,
     vars: nn::VarStore,
+    /// What is saved but not trained, such as running statistics.
+    buffers: Vec<Tensor>,
     parallel: DataParallel,
     adam: AdamW,
     ema: Option<Ema>,
@@ -163,6 +130,7 @@ impl Engine {
         Ok(Self {
             adam: AdamW::new(&params, options.adam.clone())?,
             ema: options.ema_decay.map(|decay| Ema::new(&params, decay)).transpose()?,
+            buffers: buffers.into_iter().map(|(_, t)| t).collect(),
             parallel,
             prefix,
             vars,
@@ -179,6 +147,16 @@ impl Engine {
     /// The moving averages by name; empty if there is none.
     pub fn averages(&self) -> Vec<(String, Tensor)> {
         self.ema.as_ref().map(Ema::state).unwrap_or_default()
+    }
+
+    /// The moving averages by name, and the end of all else.
+    pub fn into_averages(self) -> Vec<(String, Tensor)> {
+        self.averages()
+    }
+
+    /// What is saved but not trained, as it is now, to come back if a step is skipped.
+    pub(super) fn keep_buffers(&self) -> Result<KeptBuffers, EngineError> {
+        Ok(KeptBuffers::new(&self.buffers)?)
     }
 
     /// Runs `f` while the weights are their moving averages.
@@ -234,7 +212,7 @@ impl Engine {
             return Err(EngineError::Diverged(self.adam.skipped_in_a_row()));
         }
         clock.times.optimizer += clock.lap().as_secs_f64();
-        Ok(Update { loss: report.mean_loss, grad_norm: check.norm })
+        Ok(Update { loss: report.mean_loss, grad_norm: check.norm, nonfinite: check.nonfinite })
     }
 
     /// Puts weights, optimizer and average into a snapshot, as handles.
@@ -244,17 +222,6 @@ impl Engine {
         snapshot.insert(&format!("{prefix}optim"), self.adam.state());
         if let Some(ema) = &self.ema {
             snapshot.insert(&format!("{prefix}ema"), ema.state());
-        }
-    }
-
-    /// Takes them from a snapshot.
-    pub(super) fn load(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
-        let prefix = self.prefix;
-        snapshot.copy_into(&format!("{prefix}model"), self.vars.variables())?;
-        snapshot.copy_into(&format!("{prefix}optim"), self.adam.state())?;
-        match &self.ema {
-            Some(ema) => snapshot.copy_into(&format!("{prefix}ema"), ema.state()),
-            None => Ok(()),
         }
     }
 }

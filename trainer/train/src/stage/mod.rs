@@ -1,24 +1,29 @@
 //! One training step of each stage, and nothing else: the loop around it is [`crate::train`].
 
+mod buffers;
+mod clock;
+mod codebook;
 mod diffusion;
+mod discriminator;
 mod engine;
 mod noise;
 mod tokenizer;
 
+pub use clock::{Clock, Times};
 pub use diffusion::DiffusionTraining;
-pub use engine::{Clock, Engine, EngineError, EngineOptions, Times, Update};
+pub use engine::{Engine, EngineError, EngineOptions, Update};
 pub use tokenizer::TokenizerTraining;
 
 use defusion_checkpoint::{CheckpointError, Snapshot};
 use defusion_config::Stage;
-use defusion_config::protocol::{EXIT_DIVERGED, EXIT_FAILED};
-use defusion_imaging::Rng;
+use defusion_config::protocol::{EXIT_DIVERGED, EXIT_FAILED, EXIT_USAGE};
 use defusion_dataloader::loader::Batch;
-use tch::{Device, Tensor};
+use defusion_imaging::Rng;
 use defusion_model::import::ImportError;
 use defusion_model::weights::WeightsError;
-use defusion_parallel::ParallelError;
+use defusion_parallel::{BatchShare, ParallelError};
 use defusion_restore::{Restorer, RestorerError};
+use tch::{Device, Tensor};
 
 /// Why a step could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,9 @@ pub enum StageError {
         /// How many in a row.
         steps: u64,
     },
+    /// `precision` is still `auto`.
+    #[error("{0}.step.precision is auto: entering a run folder settles it (defusion_trainer::run::Run::enter)")]
+    Unsettled(Stage),
     /// Weights given do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -82,6 +90,7 @@ impl StageError {
             Self::Torch { .. } => EXIT_FAILED,
             Self::Parallel { source, .. } => source.exit_code(),
             Self::Diverged { .. } => EXIT_DIVERGED,
+            Self::Unsettled(_) => EXIT_USAGE,
             Self::Weights(source) => source.exit_code(),
             Self::Import(source) => source.exit_code(),
             Self::Restorer(source) => source.exit_code(),
@@ -93,7 +102,8 @@ impl StageError {
 /// What a step tells. The values stay on the device until somebody looks.
 #[derive(Debug)]
 pub struct StepReport {
-    /// Scalars averaged over this rank's samples: `loss` first.
+    /// Scalars, `loss` first: means over this rank's samples, whose means over ranks by [`Batch::weight`] are logged; or
+    /// values that are the same on all ranks.
     pub values: Vec<(&'static str, Tensor)>,
     /// The learning rate used.
     pub lr: f64,
@@ -121,14 +131,9 @@ pub trait TrainingStage {
     /// [`StageError`], alike on all ranks.
     fn step(&mut self, batch: &Batch, step: u64) -> Result<StepReport, StageError>;
 
-    /// All that the next step depends on, after `step` steps. Tensors are shared, not copied.
+    /// All that the next step depends on, after `step` steps. Tensors are shared, not copied: who writes into them takes the
+    /// stage back to a checkpoint.
     fn snapshot(&self, step: u64) -> Snapshot;
-
-    /// Goes back to a snapshot.
-    ///
-    /// # Errors
-    /// [`StageError::Checkpoint`] if it does not fit.
-    fn load_state(&mut self, snapshot: &Snapshot) -> Result<(), StageError>;
 
     /// What the networks make of `batch`, to be looked at.
     ///
@@ -141,6 +146,17 @@ pub trait TrainingStage {
     /// # Errors
     /// [`StageError::Restorer`] if the config's sampler or grounds cannot be used.
     fn with_restorer(&mut self, borrow: &mut dyn FnMut(&Restorer<'_>)) -> Result<(), StageError>;
+}
+
+/// This rank's share of a batch, for what is computed over all ranks.
+fn share_of(batch: &Batch) -> BatchShare {
+    BatchShare { weight: batch.weight, rows: batch.step_len as u64 }
+}
+
+/// A mean over this rank's samples, scaled so that the mean over ranks is that over all samples.
+fn weighed(loss: &Tensor, weight: f64) -> Tensor {
+    // Even shares weigh one, and keep their bits and their graph.
+    if weight == 1.0 { loss.shallow_clone() } else { loss * weight }
 }
 
 /// `[len, 3, side, side]` float32 on `device` from a batch's plain memory.

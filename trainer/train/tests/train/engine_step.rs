@@ -1,14 +1,13 @@
 //! The engine's step in bfloat16: what it keeps stays float32, and it is the same every time.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
-use defusion_config::{Adam, Precision, StepOptions, UnetArch};
-use defusion_torch::autocast;
+use defusion_config::{Adam, Arithmetic, StepOptions, UnetArch};
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::unet::{Conditions, Unet};
-use defusion_trainer::stage::{Clock, Engine, EngineOptions};
 use defusion_parallel::ProcessGroup;
+use defusion_torch::autocast;
+use defusion_trainer::stage::{Clock, Engine, EngineOptions};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -36,14 +35,11 @@ fn network() -> (BTreeMap<String, Tensor>, VarStore, Unet) {
 
 /// The weights as they were, and after `steps` steps at learning rate `lr`; and their moving averages.
 fn train(steps: u64, lr: f64) -> [BTreeMap<String, Tensor>; 3] {
-    // libtorch's generator is the process's: tests that draw from it take turns.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock();
+    let _turn = crate::turn();
     let (weights, vars, unet) = network();
     let before: BTreeMap<String, Tensor> = weights.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect();
     let adam = Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
     let step = StepOptions::default();
-    assert_eq!(step.precision, Precision::Bf16);
     let options = EngineOptions { adam: &adam, step: &step, ema_decay: Some(0.9) };
     let mut engine = Engine::new("", vars, &ProcessGroup::solo(Device::Cpu), &options).unwrap();
     let x = Tensor::randn([2, 3, 16, 16], (Kind::Float, Device::Cpu));
@@ -52,7 +48,7 @@ fn train(steps: u64, lr: f64) -> [BTreeMap<String, Tensor>; 3] {
         let mut clock = Clock::start();
         engine.begin_step().unwrap();
         let forward = || unet.forward(&x, &t, &Conditions::default(), &ForwardOptions::recomputing(0));
-        let predicted = autocast(Device::Cpu, step.precision, forward).unwrap();
+        let predicted = autocast(Device::Cpu, Arithmetic::Bf16, forward).unwrap();
         assert_eq!(predicted.kind(), Kind::BFloat16);
         let loss = (predicted.to_kind(Kind::Float) - &x).square().mean(Kind::Float);
         engine.backward(&loss, true, &mut clock).unwrap();

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use defusion_checkpoint::RunFolder;
 use defusion_config::Stage;
 use defusion_imaging::Image;
-use defusion_checkpoint::RunFolder;
 use defusion_trainer::monitor::{Monitor, compose, read_metrics};
 use tch::{Device, Kind, Tensor};
 

@@ -33,6 +33,14 @@ pub(crate) enum Failure {
     /// Shards do not hold what their manifest says.
     #[error("{0} shards are damaged; prepare their datasets again")]
     Damaged(usize),
+    /// Shards could not be read, and none is known to be damaged.
+    #[error("{count} shards could not be read, which says nothing of what they hold; the first: {first}")]
+    Unread {
+        /// How many.
+        count: usize,
+        /// Why one of them could not.
+        first: ShardError,
+    },
     /// An image file cannot be read or written.
     #[error(transparent)]
     Image(#[from] ImageFileError),
@@ -55,6 +63,7 @@ impl Failure {
             Self::Shard(e) => e.exit_code(),
             Self::Store(e) if e.is_transient() => EXIT_FAILED,
             Self::Store(_) | Self::Damaged(_) => EXIT_USAGE,
+            Self::Unread { first, .. } => first.exit_code(),
             Self::Image(e) => e.exit_code(),
             Self::Ground(e) => e.exit_code(),
             Self::Output(_) => EXIT_FAILED,

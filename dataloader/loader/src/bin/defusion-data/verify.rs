@@ -19,13 +19,19 @@ pub(crate) struct VerifyArgs {
 
 /// Checks every dataset and prints what is sound and what is not.
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let mut damaged = 0;
+    let (mut damaged, mut unread) = (0, Vec::new());
     for url in &args.urls {
         let display = ProgressDisplay::new();
         let verified = verify::verify(url, args.threads, &|done, total| display.at("verified", done, total))?;
         drop(display);
         crate::show(&verified.to_string())?;
         damaged += verified.problems.len();
+        unread.extend(verified.unread);
     }
-    if damaged == 0 { Ok(()) } else { Err(Failure::Damaged(damaged)) }
+    let count = unread.len();
+    match (damaged, unread.into_iter().next()) {
+        (0, None) => Ok(()),
+        (0, Some(first)) => Err(Failure::Unread { count, first }),
+        _ => Err(Failure::Damaged(damaged)),
+    }
 }

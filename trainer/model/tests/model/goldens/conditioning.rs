@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use defusion_config::{AdapterArch, BridgeArch, Model, Precision};
+use defusion_config::{AdapterArch, Arithmetic, BridgeArch, Model};
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::defusion::DefusionUnet;
 use defusion_torch::autocast;
@@ -270,7 +270,7 @@ fn bfloat16_autocast_stays_near_float32() {
         let options = ForwardOptions::recomputing(width);
         let (x, t) = (net.golden.get("in.x"), net.golden.get("in.t"));
         let forward = || net.net.forward(x, t, &net.lq(), Some(&tokens(TOKENS)), &options);
-        let out = autocast(Device::Cpu, Precision::Bf16, forward).unwrap();
+        let out = autocast(Device::Cpu, Arithmetic::Bf16, forward).unwrap();
         assert_eq!(out.kind(), Kind::BFloat16);
         let off = error(&out.detach(), &expected);
         println!("bfloat16: {off:.1e}");

@@ -1,6 +1,6 @@
 //! taming-transformers' VQGAN.
 
-use defusion_config::{CodebookLoss, Precision, TokenizerArch};
+use defusion_config::{Arithmetic, CodebookLoss, TokenizerArch};
 use defusion_model::networks::ForwardOptions;
 use defusion_model::networks::tokenizer::{Tokenizer, zero_share};
 use defusion_torch::autocast;
@@ -124,8 +124,8 @@ fn bfloat16_autocast_and_recomputed_blocks_train() {
         store.variables()["encoder.conv_in.weight"].grad()
     };
     let expected = golden.get("legacy.grad.encoder.conv_in.weight");
-    assert_agrees("recomputed", &run(Precision::Fp32), expected);
-    let bf16 = run(Precision::Bf16);
+    assert_agrees("recomputed", &run(Arithmetic::Fp32), expected);
+    let bf16 = run(Arithmetic::Bf16);
     let cosine = (&bf16 * expected).sum(None::<Kind>) / (bf16.norm() * expected.norm());
     // Nearest codes can change, and with them the gradient.
     assert!(cosine.double_value(&[]) > 0.5, "the gradient points elsewhere: cosine {}", cosine.double_value(&[]));
@@ -136,5 +136,5 @@ fn autocast_does_not_change_which_code_is_nearest() {
     let golden = Golden::open("vqgan.safetensors");
     let (_store, tokenizer) = filled(&golden);
     let quantize = || tokenizer.quantize(golden.get("out.e"), CodebookLoss::Legacy).indices;
-    assert_eq!(&autocast(Device::Cpu, Precision::Bf16, quantize).unwrap(), golden.get("out.indices"));
+    assert_eq!(&autocast(Device::Cpu, Arithmetic::Bf16, quantize).unwrap(), golden.get("out.indices"));
 }

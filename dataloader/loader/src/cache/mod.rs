@@ -1,30 +1,32 @@
 //! A bounded folder of remote shards, shared by the workers of a host.
 
+mod folder;
+
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use defusion_config::RemoteCache;
 use defusion_datasets::ShardEntry;
 use sha2::{Digest, Sha256};
 
+use self::folder::{Folder, evict, held};
 use crate::shard::{FormatError, ShardError};
-use defusion_storage::Store;
+use defusion_storage::{Location, Store};
 
-/// Name of the file that is locked while what the cache holds is counted or changed.
-const ROOM: &str = "room.lock";
 /// How often a full cache is looked at again.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// A shard in the cache: when it was used last, its bytes, its file.
-type Held = (SystemTime, u64, PathBuf);
-
 /// A cache of whole shard files, each named by its sha256. Processes may share it: a file appears under its name only
 /// when it is whole and verified, one process at a time fetches it, and those that lose the race use it.
+///
+/// Processes take turns by locks on files. Where the file system has none, each fetches for itself, which may take the room of a
+/// shard more than once.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    dir: PathBuf,
+    folder: Folder,
     max_bytes: u64,
 }
 
@@ -34,12 +36,24 @@ impl Cache {
     /// # Errors
     /// [`ShardError::Cache`].
     pub fn open(config: &RemoteCache) -> Result<Self, ShardError> {
+        const SETTING: &str = "data.cache.dir";
+        let refused = |dir: &str, message: String| ShardError::Cache { dir: dir.to_owned(), message };
         let dir = match &config.dir {
-            Some(dir) => PathBuf::from(dir),
+            Some(dir) => match Location::parse(dir).map_err(|e| refused(dir, e.message))? {
+                Location::Local(path) => path,
+                Location::Remote { .. } => {
+                    return Err(refused(dir, format!("is not on this machine; {SETTING} names a local folder")));
+                }
+            },
             None => std::env::temp_dir().join("defusion-shards"),
         };
-        std::fs::create_dir_all(&dir).map_err(|e| error(&dir, format!("cannot be made: {e}; set data.cache.dir")))?;
-        Ok(Self { dir, max_bytes: (config.max_gib.max(0.0) * (1u64 << 30) as f64) as u64 })
+        Self::at(dir, config.max_gib, SETTING)
+    }
+
+    /// Opens the cache in a folder that `setting` names; makes the folder.
+    pub(crate) fn at(dir: PathBuf, max_gib: f64, setting: &'static str) -> Result<Self, ShardError> {
+        let max_bytes = (max_gib.max(0.0) * (1u64 << 30) as f64) as u64;
+        Ok(Self { folder: Folder::open(dir, setting)?, max_bytes })
     }
 
     /// Returns the local file of a shard, fetched and verified if it is not there; open, so that no eviction takes it away
@@ -49,21 +63,29 @@ impl Cache {
     /// [`ShardError::Shard`] or [`ShardError::Store`], which name the shard; [`ShardError::Cache`], if the cache's folder is to
     /// blame.
     pub fn fetch(&self, store: &Store, entry: &ShardEntry) -> Result<(PathBuf, File), ShardError> {
-        let path = self.dir.join(format!("{}.parquet", entry.sha256));
+        let path = self.folder.dir.join(format!("{}.parquet", entry.sha256));
         if let Some(file) = held(&path, entry) {
             return Ok((path, file));
         }
         // Held while fetching; the kernel drops it when the process dies, however it dies. Lock files stay: deleting
         // one would let two processes hold "the" lock.
-        let _fetching = lock(&self.dir.join(format!("{}.lock", entry.sha256)))?;
+        let _fetching = self.folder.lock(&format!("{}.lock", entry.sha256))?;
         if let Some(file) = held(&path, entry) {
             return Ok((path, file));
         }
-        let part = self.dir.join(format!("{}.part", entry.sha256));
+        let part = self.folder.dir.join(match self.folder.locks {
+            true => format!("{}.part", entry.sha256),
+            false => {
+                // A name of this thread's own.
+                static COUNT: AtomicU64 = AtomicU64::new(0);
+                let n = COUNT.fetch_add(1, Ordering::Relaxed);
+                format!("{}-{}-{n}.part", entry.sha256, std::process::id())
+            }
+        });
         let fetched = self.obtain(store, entry, &part).and_then(|file| {
             // Whoever counts what the cache holds sees it under one name or the other.
-            let _counting = lock(&self.dir.join(ROOM))?;
-            std::fs::rename(&part, &path).map_err(|e| error(&path, e.to_string()))?;
+            let _counting = self.folder.count()?;
+            std::fs::rename(&part, &path).map_err(|e| self.folder.error(&path, e.to_string()))?;
             Ok(file)
         });
         if fetched.is_err() {
@@ -82,10 +104,11 @@ impl Cache {
             }
             drop(file);
             let _ = std::fs::remove_file(part);
-            let _counting = lock(&self.dir.join(ROOM))?;
-            if evict(self.contents()?.1, entry.bytes) == 0 {
-                let message = "its disk is full: free some space, or set data.cache.dir to a larger disk";
-                return Err(error(&self.dir, message.into()));
+            let _counting = self.folder.count()?;
+            if evict(self.folder.contents()?.1, entry.bytes) == 0 {
+                return Err(self
+                    .folder
+                    .error(&self.folder.dir, "its disk is full: free some space, or take a larger disk".into()));
             }
         }
     }
@@ -95,7 +118,7 @@ impl Cache {
         let written = |done: std::io::Result<()>| match done {
             Ok(()) => Ok(true),
             Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(false),
-            Err(e) => Err(error(&self.dir, format!("cannot be written: {e}"))),
+            Err(e) => Err(self.folder.error(&self.folder.dir, format!("cannot be written: {e}"))),
         };
         let mut digest = Sha256::new();
         let mut read = 0;
@@ -125,88 +148,23 @@ impl Cache {
     fn reserve(&self, bytes: u64, part: &Path) -> Result<File, ShardError> {
         if bytes > self.max_bytes {
             let message = format!("a shard has {bytes} bytes, more than the whole cache: raise data.cache.max_gib");
-            return Err(error(&self.dir, message));
+            return Err(self.folder.error(&self.folder.dir, message));
         }
         loop {
-            let counting = lock(&self.dir.join(ROOM))?;
+            let counting = self.folder.count()?;
             let _ = std::fs::remove_file(part);
-            let (taken, shards) = self.contents()?;
+            let (taken, shards) = self.folder.contents()?;
             let lacking = taken.saturating_add(bytes).saturating_sub(self.max_bytes);
-            if shards.iter().map(|(_, len, _)| len).sum::<u64>() >= lacking {
+            // Without locks nobody knows whom to wait for: then the cache is rather too large for a while.
+            if !self.folder.locks || shards.iter().map(|(_, len, _)| len).sum::<u64>() >= lacking {
                 evict(shards, lacking);
                 let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(part);
-                let file = file.map_err(|e| error(part, e.to_string()))?;
-                file.set_len(bytes).map_err(|e| error(part, e.to_string()))?;
+                let file = file.map_err(|e| self.folder.error(part, e.to_string()))?;
+                file.set_len(bytes).map_err(|e| self.folder.error(part, e.to_string()))?;
                 return Ok(file);
             }
             drop(counting);
             std::thread::sleep(WAIT);
         }
     }
-
-    /// Bytes taken, and the shards. Deletes what processes that died were fetching.
-    fn contents(&self) -> Result<(u64, Vec<Held>), ShardError> {
-        let (mut taken, mut shards) = (0u64, Vec::new());
-        let entries = std::fs::read_dir(&self.dir).map_err(|e| error(&self.dir, e.to_string()))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let Ok(metadata) = entry.metadata() else { continue };
-            match path.extension().and_then(|e| e.to_str()) {
-                Some("parquet") => {
-                    taken += metadata.len();
-                    shards.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
-                }
-                Some("part") if !is_locked(&path.with_extension("lock")) => {
-                    let _ = std::fs::remove_file(&path);
-                }
-                Some("part") => taken += metadata.len(),
-                _ => {}
-            }
-        }
-        Ok((taken, shards))
-    }
-}
-
-/// Deletes shards, those used longest ago first, until `bytes` are free; returns the bytes freed.
-fn evict(mut shards: Vec<Held>, bytes: u64) -> u64 {
-    shards.sort_unstable();
-    let mut freed = 0;
-    for (_, len, path) in shards {
-        if freed >= bytes {
-            break;
-        }
-        // A reader that has it open keeps what it reads; one that wants it later fetches it again.
-        if std::fs::remove_file(&path).is_ok() {
-            freed += len;
-        }
-    }
-    freed
-}
-
-/// Waits for the lock; it is held as long as the file is open.
-fn lock(path: &Path) -> Result<File, ShardError> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    let file = file.map_err(|e| error(path, e.to_string()))?;
-    file.lock().map_err(|e| error(path, format!("cannot be locked: {e}")))?;
-    Ok(file)
-}
-
-fn is_locked(path: &Path) -> bool {
-    let file = OpenOptions::new().write(true).open(path);
-    file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
-}
-
-fn error(path: &Path, message: String) -> ShardError {
-    ShardError::Cache { dir: path.display().to_string(), message }
-}
-
-/// Returns the shard's file if it is whole, marked as used now: eviction goes by this time. A file that cannot be marked is
-/// merely evicted earlier.
-fn held(path: &Path, entry: &ShardEntry) -> Option<File> {
-    let file = File::open(path).ok()?;
-    if file.metadata().ok()?.len() != entry.bytes {
-        return None;
-    }
-    let _ = file.set_modified(SystemTime::now());
-    Some(file)
 }
