@@ -14,7 +14,7 @@ pub(crate) fn plain(text: &str) -> Result<PathBuf, String> {
         return Err(format!("a URL has two slashes behind its colon: {head}://{}", tail.trim_start_matches('/')));
     }
     if head.len() == 1 && head.starts_with(|c: char| c.is_ascii_alphabetic()) && tail.starts_with(['\\', '/']) {
-        return Err("is a path of Windows; here it has another name (in WSL, C:\\data is /mnt/c/data)".into());
+        return Err("is a path of Windows; here it has another name (in WSL, its drive is a folder among the mounts)".into());
     }
     let path = match text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         Some(rest) => {
@@ -49,7 +49,7 @@ mod tests {
         for (text, hint) in [
             ("s3:/bucket/a", "s3://bucket/a"),
             ("file:/data", "file://data"),
-            (r"C:\data\x", "/mnt/c"),
+            (r"C:\data\x", "WSL"),
             ("d:/data", "Windows"),
         ] {
             let error = plain(text).unwrap_err();
