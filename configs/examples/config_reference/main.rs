@@ -74,6 +74,7 @@ fn with_every_option() -> Config {
     (config.data.grounds.natural, config.data.grounds.charts, config.data.cache.dir) = (text(), text(), text());
     (config.tokenizer.perceptual_weights, config.tokenizer.pretrained) = (text(), text());
     (config.tokenizer.lr.min, config.tokenizer.step.activation_gib) = (Some(0.0), Some(1.0));
+    config.tokenizer.disc_start = Some(0);
     config.diffusion.pretrained = text();
     config.diffusion.step.activation_gib = Some(1.0);
     let set = serde_yaml::from_str("{name: '', synthesize: [[]]}").expect("a dataset");

@@ -94,7 +94,7 @@ fn a_fresh_bridge_and_adapter_leave_the_pretrained_unet_as_it_was() {
 }
 
 #[test]
-fn picture_and_instruction_matter_once_trained() {
+fn image_and_instruction_matter_once_trained() {
     let net = Net::trained(|_| ());
     let out = net.forward(&net.lq(), Some(&tokens(TOKENS)));
     assert!(error(&net.forward(&net.lq().zeros_like(), Some(&tokens(TOKENS))), &out) > 1e-2);
@@ -196,7 +196,7 @@ fn scale_and_shift_come_after_the_times() {
 }
 
 #[test]
-fn one_token_adds_its_value_whatever_the_picture_holds() {
+fn one_token_adds_its_value_whatever_the_image_holds() {
     // A softmax of its own gives a single token weight 1: its value is added to every pixel's attention.
     let scale = 0.5;
     let change = |model: &mut Model| {
