@@ -14,7 +14,9 @@ pub(crate) fn plain(text: &str) -> Result<PathBuf, String> {
         return Err(format!("a URL has two slashes behind its colon: {head}://{}", tail.trim_start_matches('/')));
     }
     if head.len() == 1 && head.starts_with(|c: char| c.is_ascii_alphabetic()) && tail.starts_with(['\\', '/']) {
-        return Err("is a path of Windows; here it has another name (in WSL, its drive is a folder among the mounts)".into());
+        return Err(
+            "is a path of Windows; here it has another name (in WSL, its drive is a folder among the mounts)".into()
+        );
     }
     let path = match text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         Some(rest) => {
